@@ -1,0 +1,40 @@
+"""Errors that reach a person, each with the exit code it ends the program with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CompressError(Exception):
+    """A stage, a measurement or a training failed: exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(CompressError):
+    """What the user gave is wrong: exit code 2, one clear line per problem.
+
+    Args:
+        problems: one line each, naming what was found, where, and what would be right.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class NoEffectError(CompressError):
+    """A stage ran and changed nothing: nothing is silent, so this is a failure."""
+
+
+class DivergedError(CompressError):
+    """The training loss became NaN or infinite; the message names the last good checkpoint."""
+
+
+class MissingExtraError(InputError):
+    """An optional package is not installed; the line says which extra brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed: pip install 'beyondnas[{extra}]'")

@@ -1,0 +1,25 @@
+"""The frozen base of everything a recipe can say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """A YAML node and a Python object at once: frozen, validated, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def canonical(self) -> dict[str, Any]:
+        """JSON-able content; equal specs give equal content whatever they were made from."""
+        return self.model_dump(mode="json")
+
+
+def digest(*parts: Any) -> str:
+    """First 20 hex digits of the sha256 of the canonical JSON of ``parts``."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

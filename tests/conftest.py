@@ -1,0 +1,36 @@
+"""Fixtures every test may use: where the real photos, model files and published rows are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared(name: str) -> Path:
+    base = Path(os.environ.get("BEYONDNAS_DATA", ROOT.parent / "shared" / "data"))
+    path = base if name == "data" else base.parent / name
+    if not path.is_dir():
+        pytest.skip(f"{path} is absent: set BEYONDNAS_DATA to the folder with trashnet/ and taco/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with ``trashnet/`` and ``taco/``."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def model_yaml() -> Path:
+    """The folder with model files of the competition and ``params.csv``."""
+    return _shared("model-yaml")
+
+
+@pytest.fixture(scope="session")
+def facts() -> Path:
+    """The folder with ``leaderboard.csv``."""
+    return _shared("facts")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 class Spec(BaseModel):
     """A YAML node and a Python object at once: frozen, validated, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def canonical(self) -> dict[str, Any]:
         """JSON-able content; equal specs give equal content whatever they were made from."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
+from compress.gate import Gate
+from compress.ratio import Ratio as Ratio
 from compress.spec import Spec
 
 if TYPE_CHECKING:
@@ -34,23 +36,6 @@ class Plan:
     notes: tuple[str, ...] = ()
     skip: str | None = None
     measured: bool = False
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Time of a candidate divided by a reference's, paired, with its 95 % interval."""
-
-    median: float
-    low: float
-    high: float
-
-    @property
-    def faster(self) -> bool:
-        return self.high < 1.0
-
-    @property
-    def tie(self) -> bool:
-        return self.low <= 1.0 <= self.high
 
 
 class Bench(Protocol):
@@ -113,7 +98,7 @@ class Stage(Spec, ABC):
 
     kind: str
     label: str | None = Field(None, description="Name in tables; the kind when left out.")
-    gate: Any = Field(None, description="better | always | {within: points}; the recipe's when left out.")
+    gate: Gate | None = Field(None, description="When it is kept; the recipe's gate when left out.")
 
     after_quantize: ClassVar[bool] = False  # whether it may follow quantize, as QAT
 

@@ -1,0 +1,202 @@
+"""The command line. `python -m compress RECIPE.yaml` is short for `python -m compress run RECIPE.yaml`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress import __version__
+from compress.errors import CompressError, InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compress an image classifier and score every stage as it is shipped.",
+)
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value: --set train.epochs=5")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/quickstart.yaml")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, e.g. runs/quickstart")]
+
+
+@app.command()
+def run(recipe: RecipeFile, set_: Overrides = None) -> None:
+    """Run a recipe: train, then every stage, each scored; `run` may be left out."""
+    from compress.recipe import Recipe
+
+    value = Recipe.from_yaml(recipe, set_ or ())
+    from compress.chain import run as run_chain
+    from compress.report.run_folder import RunFolder
+    from compress.report.tables import terminal
+    from compress.store import Store
+
+    console = _console()
+    store, folder = Store(), RunFolder.open(value)
+
+    def log(line: str) -> None:
+        folder.log(line)
+        console.print(line, style="dim", highlight=False, markup=False)
+
+    for step in run_chain(value, store=store, log=log, progress=sys.stderr.isatty()):
+        folder.add(step)
+        log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
+    report = folder.finish(store)
+    rows = [report["baseline"], *report["steps"]] + ([report["control"]] if report["control"] else [])
+    _console(width=132).print(terminal(rows))
+    final, (low, high) = report["final"], report["final"]["score_test_interval"]
+    print(
+        f"final: {final['label']}, score_test {final['score_test']:.3f} "
+        f"(95 % {low:.3f} to {high:.3f}), lower is better"
+    )
+    for one in report["require"]:
+        print(one["line"])
+    print(f"{folder.path}/: report.html, report.md, report.json, artifact/")
+
+
+@app.command()
+def plan(recipe: RecipeFile, set_: Overrides = None) -> None:
+    """Dry run: what each stage would touch, and about how long the training will take."""
+    from compress.recipe import Recipe
+
+    value = Recipe.from_yaml(recipe, set_ or ())
+    from compress.dryrun import dry_run
+
+    for line in dry_run(value):
+        print(line)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Print a run's table and write its report.md and report.html again."""
+    from compress.report.run_folder import read_report, write_report
+    from compress.report.tables import terminal
+
+    content = read_report(run)
+    write_report(run, content)
+    rows = [content["baseline"], *content["steps"]] + ([content["control"]] if content["control"] else [])
+    _console(width=132).print(terminal(rows, title=content["recipe"]["name"]))
+    print(f"{run}/report.html")
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[Path, typer.Option(help="A folder with one folder of images a class.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a run's baseline and final model on other labelled images, in one interleaved run."""
+    from compress.evaluate import evaluate as evaluate_run
+
+    result = evaluate_run(run, data)
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    for name in ("baseline", "final"):
+        one = result[name]
+        print(f"{name}: F1 {one['f1']:.4f}, accuracy {one['accuracy']:.4f}, {one['latency_ms']:.3f} ms")
+    print(
+        f"score {result['score']:.4f} on {result['n']} images, time x{result['final']['latency_ratio']:.3f}"
+    )
+
+
+@app.command()
+def predict(
+    run: RunPath, images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
+) -> None:
+    """Label images with a run's final model (no torch needed)."""
+    from compress.predict import load
+
+    for path, (label, probability) in zip(images, load(run).predict([str(p) for p in images]), strict=True):
+        print(f"{path}\t{label}\t{probability:.4f}")
+
+
+@app.command()
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option(help="onnx, openvino or torch")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; RUN/export-<to> when left out.")] = None,
+) -> None:
+    """Write a run's final model in another format."""
+    from compress.exporting import export_run
+
+    print(export_run(run, to, out or run / f"export-{to}"))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from compress.recipe import schema as recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; gives the exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    if args == ["--version"]:
+        print(__version__)
+        return 0
+    commands = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    if args and not args[0].startswith("-") and args[0] not in commands:
+        if not _looks_like_file(args[0]):
+            return _fail([_unknown(args[0], sorted(commands))], 2)
+        args.insert(0, "run")
+    try:
+        return int(app(args, prog_name="python -m compress", standalone_mode=False) or 0)
+    except CompressError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(
+            error.problems if isinstance(error, InputError) else [f"error: {error}"], error.exit_code
+        )
+    except KeyboardInterrupt:
+        return _fail(["interrupted: the same command goes on from here"], 130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if hasattr(error, "format_message"):  # what click says of a wrong command line
+            return _fail([error.format_message()], 2)
+        if type(error).__name__ == "Abort":
+            return _fail(["interrupted: the same command goes on from here"], 130)
+        return _fail(
+            [f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"], 1
+        )
+
+
+def _looks_like_file(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) or Path(word).exists() or "/" in word
+
+
+def _unknown(word: str, commands: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, commands, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{word}: neither a recipe (.yaml) nor one of {', '.join(commands)}{hint}"
+
+
+def _fail(lines: Sequence[str], code: int) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return code
+
+
+def _console(width: int | None = None) -> Any:
+    from rich.console import Console
+
+    wide = Console()
+    return wide if width is None or wide.width >= width else Console(width=width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""One's own images, as arrays, tensors, data sets or loaders, in the form the toolkit keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from compress.data.cache import pixel_digest
+from compress.data.images import ImageSet, Splits
+from compress.data.notes import absent, repeated
+from compress.data.splits import fingerprint, hold_out
+from compress.errors import InputError
+
+
+def as_image_set(source: Any, labels: Sequence[str] | None = None, name: str = "data") -> ImageSet:
+    """``source`` as an ImageSet.
+
+    Args:
+        source: an ImageSet; or a pair (images, targets) of arrays or tensors; or an iterable of such pairs,
+            batched (a DataLoader) or one image each (a Dataset), which is gone through once. Images are
+            uint8, or float in [0, 1], as N x C x H x W or N x H x W x C with C 1 or 3, or grey N x H x W,
+            and square. Targets are class indices.
+        labels: class names; ``"0"``, ``"1"``, ... up to the largest target when left out.
+        name: what to call the data in errors and made-up file names.
+
+    Raises:
+        InputError: anything else, saying what was found.
+    """
+    if isinstance(source, ImageSet):
+        if labels is not None and tuple(labels) != source.labels:
+            raise InputError(f"{name}: its classes are {source.labels}, expected {tuple(labels)}")
+        return source
+    batches = [source] if _is_pair(source) else _iterate(source, name)
+    images, targets = [], []
+    for i, batch in enumerate(batches):
+        where = name if _is_pair(source) else f"{name}, item {i}"
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise InputError(f"{where}: expected a pair (images, targets), got {_kind(batch)}")
+        y = _targets(batch[1], where)
+        images.append(_images(batch[0], y.ndim == 0, where))
+        targets.append(np.atleast_1d(y))
+        if len(images[-1]) != len(targets[-1]):
+            raise InputError(f"{where}: {len(images[-1])} images but {len(targets[-1])} targets")
+        if images[-1].shape[1:] != images[0].shape[1:]:
+            raise InputError(f"{where}: {images[-1].shape[1]} px images after {images[0].shape[1]} px ones")
+    if not sum(len(y) for y in targets):
+        raise InputError(f"{name}: no images in it")
+    y = np.concatenate(targets)
+    names = tuple(str(i) for i in range(int(y.max()) + 1)) if labels is None else tuple(labels)
+    if y.max() >= len(names):
+        raise InputError(f"{name}: target {int(y.max())} is beyond the {len(names)} classes {names}")
+    return ImageSet(np.concatenate(images), y, names, tuple(f"{name}/{i:06d}" for i in range(len(y))))
+
+
+def splits_from(
+    train: Any,
+    val: Any,
+    test: Any,
+    seed: int = 0,
+    labels: Sequence[str] | None = None,
+    tune_fraction: float = 0.1,
+) -> Splits:
+    """Splits of one's own data; each argument as for ``as_image_set``, tune is taken out of train.
+
+    Args:
+        seed: of the stratified choice of tune, which keeps ``train.groups`` whole where train has them.
+        labels: class names; those of an ImageSet among the three, or numbers, when left out.
+
+    Raises:
+        InputError: from ``as_image_set``; sizes or classes that differ; a class that train lacks.
+    """
+    given = {"train": train, "val": val, "test": test}
+    named = {data.labels for data in given.values() if isinstance(data, ImageSet)}
+    if len(named) > 1:
+        raise InputError(f"train, val and test differ in their classes: {sorted(named)}")
+    if labels is None and named:
+        labels = next(iter(named))
+    sets = {name: as_image_set(data, labels, name) for name, data in given.items()}
+    if labels is None:  # the largest target of the three decides
+        labels = max((data.labels for data in sets.values()), key=len)
+        sets = {k: ImageSet(d.images, d.targets, labels, d.names, d.groups) for k, d in sets.items()}
+    _same(sets)
+    kept, held = hold_out(sets["train"].targets, tune_fraction, seed, sets["train"].groups)
+    if not len(held):
+        raise InputError(f"train: {len(kept)} images are too few to hold some out for tune")
+    parts = [sets["train"].take(kept), sets["train"].take(held), sets["val"], sets["test"]]
+    digests = [[pixel_digest(image) for image in data.images] for data in parts]
+    notes = tuple(absent(parts) + repeated(digests))
+    return Splits(parts[0], parts[1], parts[2], parts[3], fingerprint(parts, digests), notes)
+
+
+def _same(sets: dict[str, ImageSet]) -> None:
+    sizes = {name: data.images.shape[1:3] for name, data in sets.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(
+            f"images differ in size: {', '.join(f'{n} {s[0]} x {s[1]}' for n, s in sizes.items())}"
+        )
+    learnt = set(sets["train"].targets.tolist())
+    for name, data in sets.items():
+        if unknown := sorted(set(data.targets.tolist()) - learnt):
+            raise InputError(f"{name} has classes that train lacks: {[data.labels[c] for c in unknown]}")
+
+
+def _is_pair(source: Any) -> bool:
+    """Images and targets, rather than an iterable that happens to give two batches."""
+    return isinstance(source, (tuple, list)) and len(source) == 2 and hasattr(source[0], "ndim")
+
+
+def _iterate(source: Any, name: str) -> Iterator[Any]:
+    if hasattr(source, "__iter__"):
+        return iter(source)
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):  # a Dataset: it may never say stop
+        return (source[i] for i in range(len(source)))
+    raise InputError(
+        f"{name}: expected an ImageSet, a pair (images, targets) or an iterable of such pairs, "
+        f"got {_kind(source)}"
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a tensor, wherever it lies
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()  # numpy has no bfloat16
+    elif hasattr(value, "convert"):  # a Pillow image
+        value = value.convert("RGB")
+    return np.asarray(value)
+
+
+def _targets(value: Any, where: str) -> np.ndarray:
+    y = _array(value)
+    if y.ndim > 1 or y.dtype.kind not in "iu":
+        raise InputError(f"{where}: targets must be class indices (integers, one an image), got {_kind(y)}")
+    if y.size and y.min() < 0:
+        raise InputError(f"{where}: target {int(y.min())} is negative")
+    return y.astype(np.int64)
+
+
+def _images(value: Any, single: bool, where: str) -> np.ndarray:
+    """uint8 N x H x W x 3."""
+    x = _array(value)
+    x = x[None] if single else x
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim != 4 or not {x.shape[1], x.shape[3]} & {1, 3}:
+        raise InputError(f"{where}: expected N x C x H x W or N x H x W x C with C 1 or 3, got {_kind(x)}")
+    if x.shape[3] not in (1, 3) or (x.shape[1] in (1, 3) and x.shape[2] == x.shape[3]):
+        x = x.transpose(0, 2, 3, 1)
+    if x.shape[1] != x.shape[2]:
+        raise InputError(f"{where}: images are {x.shape[1]} x {x.shape[2]}, they must be square: resize them")
+    if x.dtype.kind == "f":
+        if x.size and not (x.min() >= 0 and x.max() <= 1):  # NaN fails too
+            raise InputError(
+                f"{where}: float images must be in [0, 1], found {x.min():.3g} to {x.max():.3g}: "
+                "give them before normalisation, or as uint8"
+            )
+        x = np.round(x * 255)
+    elif x.dtype != np.uint8:
+        raise InputError(f"{where}: images must be uint8, or float in [0, 1], got {x.dtype}")
+    return np.ascontiguousarray(np.broadcast_to(x.astype(np.uint8), (*x.shape[:3], 3)))
+
+
+def _kind(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__

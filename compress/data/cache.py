@@ -1,0 +1,175 @@
+"""Photos decoded once and kept on disk, so that the second run starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from compress.data.decode import BadImageError, decode
+from compress.errors import InputError
+from compress.spec import digest
+
+_VERSION = 1  # raise when decode() gives other pixels
+_STALE_S = 86_400.0  # parts left by a killed process are removed after a day
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Every file of a folder, in the order asked for.
+
+    Attributes:
+        images: uint8 N x size x size x 3, memory-mapped read-only; rows of bad files are zero.
+        digests: per file the hash of its pixels, or "" for a bad one.
+        reasons: per file "" or why it is bad.
+        folder: the cache entry, where derived arrays may be kept too.
+    """
+
+    images: np.ndarray
+    digests: tuple[str, ...]
+    reasons: tuple[str, ...]
+    folder: Path
+
+
+def cache_root() -> Path:
+    """``$BEYONDNAS_CACHE``, else ``runs/.store/data`` under the working directory."""
+    return Path(os.environ.get("BEYONDNAS_CACHE") or Path("runs", ".store", "data"))
+
+
+def decoded(root: Path, names: Sequence[str], size: int, log: Callable[[str], None]) -> Decoded:
+    """``names`` (relative to ``root``) at ``size``, from the cache or decoded into it.
+
+    An entry is found again while the files' names, sizes and times of change are the same; what it holds is
+    identified by content (``digests``), wherever the folder lies.
+
+    Raises:
+        InputError: the cache folder cannot be written.
+    """
+    stats = [(root / name).stat() for name in names]
+    files = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in zip(names, stats, strict=True)]
+    folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files)
+    found = _read(folder, len(names), size)
+    if found is None:
+        with _writing(folder) as part:
+            _decode_into(part, root, names, size, log)
+        found = _read(folder, len(names), size)
+        assert found is not None, folder
+    return found
+
+
+def arranged(source: Decoded, index: np.ndarray) -> np.ndarray:
+    """``source.images[index]``, memory-mapped: contiguous rows on disk, made once for every ``index``."""
+    path = source.folder / f"arranged-{hashlib.sha256(index.tobytes()).hexdigest()[:20]}.npy"
+    if not path.exists():
+        with _writing(path) as part:
+            shape = (len(index), *source.images.shape[1:])
+            rows = _new(part, shape)
+            for start in range(0, len(index), 256):
+                rows[start : start + 256] = source.images[index[start : start + 256]]
+            rows.flush()
+    images: np.ndarray = np.load(path, mmap_mode="r")
+    return images
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """Hash of one image's shape and uint8 pixels."""
+    shape = repr(image.shape).encode()
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
+
+
+def _read(folder: Path, count: int, size: int) -> Decoded | None:
+    """The entry, or None when it is absent or damaged."""
+    try:
+        files = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+        images = np.load(folder / "images.npy", mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    if images.shape != (count, size, size, 3) or len(files) != count:
+        return None
+    return Decoded(images, tuple(f[0] for f in files), tuple(f[1] for f in files), folder)
+
+
+def _decode_into(part: Path, root: Path, names: Sequence[str], size: int, log: Callable[[str], None]) -> None:
+    part.mkdir()
+    shape = (len(names), size, size, 3)
+    images = _new(part / "images.npy", shape)
+
+    def one(row: int) -> tuple[str, str]:
+        try:
+            images[row] = decode(root / names[row], size)
+        except BadImageError as error:
+            return "", error.reason
+        return pixel_digest(images[row]), ""
+
+    files = []
+    start = told = time.monotonic()
+    pool = ThreadPoolExecutor(_cores())  # Pillow lets go of the interpreter's lock while it decodes
+    try:
+        for done, result in enumerate(pool.map(one, range(len(names)))):
+            files.append(result)
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                log(f"decoded {done + 1} of {len(names)} files")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    images.flush()
+    log(f"decoded {len(names)} files to {size} x {size} in {time.monotonic() - start:.1f} s")
+    (part / "files.json").write_text(json.dumps(files), encoding="utf-8")
+
+
+def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and would kill the process later
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write a file or folder at; renamed to it when all went well."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+        try:
+            part = scratch / target.name
+            yield part
+            if target.is_dir():  # damaged, or another process was first with the same content
+                os.rename(target, scratch / "old")
+            try:
+                os.replace(part, target)
+            except OSError:
+                if not target.exists():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write decoded photos to {target.parent} ({error.strerror or error}): "
+            "free some space or point BEYONDNAS_CACHE to another folder"
+        ) from error
+
+
+def _sweep(folder: Path) -> None:
+    for part in folder.glob(".part-*"):
+        with suppress(FileNotFoundError):  # its owner was faster
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

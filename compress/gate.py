@@ -1,0 +1,55 @@
+"""Whether a stage stays in the chain: decided on val, by what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from compress.spec import Spec
+
+
+class Within(Spec):
+    """Keep a stage that costs at most this many score points."""
+
+    within: float = Field(ge=0.0, description="Score points a stage may cost and still be kept.")
+
+
+Gate = Literal["better", "always"] | Within
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a gate sees of a candidate and its parent, lower points are better.
+
+    Attributes:
+        parent, candidate: points on val, each with its own measured time.
+        tied: the candidate's points on val if its time is taken as the parent's.
+        low, high: 95 % interval of the time candidate / parent; containing 1 is a tie.
+    """
+
+    parent: float
+    candidate: float
+    tied: float
+    low: float
+    high: float
+
+
+def decide(gate: Gate, seen: Evidence) -> tuple[bool, str]:
+    """Keep or not, and why in one line.
+
+    A time interval that contains 1 is a tie: the candidate must then be better at equal time too,
+    so that noise in the clock alone never keeps a stage.
+    """
+    tie = seen.low <= 1.0 <= seen.high
+    points = max(seen.candidate, seen.tied) if tie else seen.candidate
+    time = f"time x{seen.low:.3f} to x{seen.high:.3f} of its parent's" + (", a tie" if tie else "")
+    line = f"score_val {seen.parent:.3f} -> {points:.3f}, {time}"
+    if gate == "always":
+        return True, f"gate always; {line}"
+    if isinstance(gate, Within):
+        kept = points <= seen.parent + gate.within
+        return kept, f"{'within' if kept else 'beyond'} {gate.within:g} points; {line}"
+    kept = points < seen.parent
+    return kept, f"{'better' if kept else 'not better'}; {line}"

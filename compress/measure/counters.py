@@ -1,0 +1,115 @@
+"""What can be counted without a clock, and what machine this is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.spec import digest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_PACKAGES = ("beyondnas", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
+# What decides which kernels a runtime picks.
+_FLAGS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Attributes:
+    params: parameters; buffers are not counted.
+    macs: multiply-accumulates of one image.
+    layers: convolutions and linear layers.
+    """
+
+    params: int
+    macs: int
+    layers: int
+
+
+def count(module: nn.Module, example: Tensor) -> Counts:
+    """All counters of a float module; ``example`` is an input with any batch."""
+    return Counts(params(module), macs(module, example), layers(module))
+
+
+def params(module: nn.Module) -> int:
+    """Parameters; a tensor shared by two layers counts once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def macs(module: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of one image: convolutions and matrix products, as aten runs them."""
+    from compress.ops.flops import count_macs
+
+    return count_macs(module, example[:1])
+
+
+def layers(module: nn.Module) -> int:
+    """Convolutions and linear layers, subclasses too."""
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    return sum(isinstance(m, _ConvNd | nn.Linear) for m in module.modules())
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """Facts of this machine: ``id`` (the same for equal hardware), ``cpu``, ``arch``, ``flags``, ``cores``,
+    ``os``, ``python`` and ``versions`` of the packages that matter to a time."""
+    hardware = {
+        "cpu": _cpu_model(),
+        "arch": platform.machine(),
+        "flags": sorted(cpu_flags() & set(_FLAGS)),
+        "cores": os.cpu_count() or 1,
+    }
+    return {
+        "id": digest(hardware)[:12],
+        **hardware,
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {name: v for name in _PACKAGES if (v := _version(name)) is not None},
+    }
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets as Linux names them; empty elsewhere."""
+    for key, value in _cpuinfo():
+        if key in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _cpu_model() -> str:
+    """The name alone can hide the generation (``AMD EPYC`` on many clouds): family and model follow it."""
+    fields: dict[str, str] = {}
+    for key, value in _cpuinfo():
+        fields.setdefault(key, value)
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in fields and "model" in fields:
+        name += f" (family {fields['cpu family']} model {fields['model']})"
+    return name
+
+
+def _cpuinfo() -> list[tuple[str, str]]:
+    if not sys.platform.startswith("linux"):
+        return []
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return [(k.strip(), v.strip()) for k, _, v in (line.partition(":") for line in lines) if v]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

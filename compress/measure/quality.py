@@ -1,0 +1,174 @@
+"""How right a model is: macro F1 on its own outputs, with intervals by stratified bootstrap.
+
+The bootstrap keeps the number of images of each class (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 8): drawing with replacement inside a class is drawing that class's row of
+the confusion matrix from a multinomial, so no image is touched again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.images import ImageSet
+from compress.errors import CompressError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a model's labels are worth on one split.
+
+    Attributes:
+        f1: macro F1 as scikit-learn gives it: over the classes present in targets or predictions.
+        f1_per_class: by label; None for a class that is in neither.
+        confusion: ``confusion[i][j]`` images of class i were called j.
+        interval: 95 % of ``f1``, stratified bootstrap.
+        predictions: int64 N, the class index given to each image.
+    """
+
+    f1: float
+    f1_per_class: dict[str, float | None]
+    accuracy: float
+    n: int
+    confusion: tuple[tuple[int, ...], ...]
+    interval: Interval
+    predictions: Ints = field(repr=False, compare=False)
+
+
+def evaluate(
+    run: Callable[[np.ndarray], np.ndarray], data: ImageSet, *, batch: int = 32, samples: int = 2000, seed: int = 0
+) -> Quality:
+    """Run a loaded model over a split.
+
+    Args:
+        run: uint8 N x H x W x 3 to logits N x C; called with up to ``batch`` images.
+
+    Raises:
+        CompressError: the split is empty, or the logits are not N x C finite numbers.
+    """
+    if len(data) == 0:
+        raise CompressError("cannot measure F1 on an empty split")
+    parts = [np.asarray(run(data.images[i : i + batch])) for i in range(0, len(data), batch)]
+    logits = np.concatenate(parts)
+    if logits.shape != (len(data), len(data.labels)):
+        raise CompressError(f"the model gave logits of shape {logits.shape}, not {(len(data), len(data.labels))}")
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise CompressError(f"the model gave NaN or infinite logits for {bad} of {len(data)} images")
+    return quality(data.targets, logits.argmax(axis=1), data.labels, samples=samples, seed=seed)
+
+
+def quality(
+    targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str], *, samples: int = 2000, seed: int = 0
+) -> Quality:
+    """Quality of class indices ``predictions`` (int N) against ``targets`` (int N)."""
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+    every = np.arange(len(labels))
+    confusion = confusion_matrix(targets, predictions, labels=every)
+    present = (confusion.sum(0) + confusion.sum(1)) > 0
+    per_class = f1_score(targets, predictions, labels=every, average=None, zero_division=0.0)
+    return Quality(
+        f1=float(f1_score(targets, predictions, average="macro", zero_division=0.0)),
+        f1_per_class={n: float(f) if p else None for n, f, p in zip(labels, per_class, present, strict=True)},
+        accuracy=float(accuracy_score(targets, predictions)),
+        n=len(targets),
+        confusion=tuple(tuple(int(c) for c in row) for row in confusion),
+        interval=_percentiles(_resampled_f1(len(labels), targets, predictions, samples=samples, seed=seed)[0]),
+        predictions=np.asarray(predictions, dtype=np.int64),
+    )
+
+
+def f1_difference_interval(
+    targets: np.ndarray, predictions: np.ndarray, base_predictions: np.ndarray, *, samples: int = 2000, seed: int = 0
+) -> Interval:
+    """95 % interval of macro F1 minus the base's, both on the same resampled images (paired)."""
+    classes = _classes(targets, predictions, base_predictions)
+    mine, base = _resampled_f1(classes, targets, predictions, base_predictions, samples=samples, seed=seed)
+    return _percentiles(mine - base)
+
+
+class Scorer(Protocol):
+    """What of ``compress.measure.score.Metric`` an interval needs."""
+
+    def points(self, *, f1: float, **measured: Any) -> float: ...
+
+    def with_base(self, *, f1: float, time: float | None = None, macs: float | None = None) -> Scorer: ...
+
+
+def score_interval(
+    metric: Scorer,
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    base_predictions: np.ndarray,
+    ratio: Any,
+    *,
+    base_time: float = 1.0,
+    macs: float | None = None,
+    base_macs: float | None = None,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """95 % interval of a model's score on one split, from the noise of its F1, the base's F1 and the time.
+
+    Each sample draws the images once for both models, and the time ratio from a log-normal with
+    ``ratio``'s median and interval. Base values that ``metric`` states stay as they are; those left
+    out are the resampled baseline's.
+
+    Args:
+        ratio: time divided by the baseline's, with ``median``, ``low`` and ``high`` (95 %).
+        base_time: the baseline's time, needed only when ``metric`` states a ``time_base``.
+        macs, base_macs: multiply-accumulates, needed only by a metric that counts them.
+    """
+    classes = _classes(targets, predictions, base_predictions)
+    mine, base = _resampled_f1(classes, targets, predictions, base_predictions, samples=samples, seed=seed)
+    spread = (np.log(ratio.high) - np.log(ratio.low)) / (2 * 1.959964)
+    noise = np.random.default_rng((seed, 1)).standard_normal(samples)
+    times = base_time * ratio.median * np.exp(spread * noise)
+    points = [
+        metric.with_base(f1=float(b), time=base_time, macs=base_macs).points(f1=float(f), time=float(t), macs=macs)
+        for f, b, t in zip(mine, base, times, strict=True)
+    ]
+    return _percentiles(np.asarray(points))
+
+
+def _classes(*indices: np.ndarray) -> int:
+    return 1 + max(int(np.max(i)) for i in indices)
+
+
+def _percentiles(values: Floats) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resampled_f1(
+    classes: int, targets: np.ndarray, *predictions: np.ndarray, samples: int, seed: int
+) -> tuple[Floats, ...]:
+    """Macro F1 of each model over ``samples`` stratified bootstrap samples, the same for all models."""
+    rng = np.random.default_rng(seed)
+    joint = np.stack([targets, *predictions], axis=1)
+    confusion = np.zeros((len(predictions), samples, classes, classes), dtype=np.int64)
+    for target in np.unique(targets):
+        outcomes, counts = np.unique(joint[targets == target], axis=0, return_counts=True)
+        drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=samples)  # samples x outcomes
+        for model in range(len(predictions)):
+            for outcome, column in zip(outcomes[:, 1 + model], drawn.T, strict=True):
+                confusion[model, :, target, outcome] += column
+    return tuple(_macro_f1(c) for c in confusion)
+
+
+def _macro_f1(confusion: Ints) -> Floats:
+    """Of samples x C x C confusion matrices; classes in neither row nor column do not count."""
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    size = confusion.sum(axis=1) + confusion.sum(axis=2)  # predicted + true
+    per_class = 2 * hits / np.maximum(size, 1)
+    macro: Floats = per_class.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1)
+    return macro

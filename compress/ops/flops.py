@@ -1,0 +1,23 @@
+"""Multiply-accumulates, counted on what really runs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_macs(module: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of one eval-mode forward of ``example`` (the whole batch).
+
+    Counted at the level of aten operators, so subclasses of Conv2d and functional calls count too.
+    """
+    training = [layer for layer in module.modules() if layer.training]
+    module.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(example)
+    finally:
+        for layer in training:
+            layer.training = True
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,75 @@
+"""How much each channel matters: scores by which the least important go first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compress.ops.channels import dependency_graph, full_group
+
+if TYPE_CHECKING:
+    from compress.ops.widths import Group
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def scores(
+    module: nn.Module, example: Tensor, groups: Sequence[Group], kind: str, batches: Callable[[], Batches]
+) -> dict[str, Tensor]:
+    """One score for each removable channel, by group name; each group's mean is 1 (but for ``lamp``).
+
+    All layers of a group that read or write a channel count, by torch-pruning's group importances.
+
+    Args:
+        kind: ``l1``, ``l2`` (Li et al. 2017, https://arxiv.org/abs/1608.08710), ``lamp`` (Lee et al.
+            2021, https://arxiv.org/abs/2010.07611) or ``group_taylor`` (Molchanov et al. 2019,
+            https://arxiv.org/abs/1906.10771).
+        batches: gives normalised images and int64 targets; called by ``group_taylor`` alone.
+
+    Returns:
+        ``width / blocks`` values each, the mean over the blocks of a grouped convolution.
+    """
+    import torch_pruning as tp
+
+    makers: dict[str, Callable[[], Any]] = {
+        "l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
+        "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+        "lamp": lambda: tp.importance.LAMPImportance(p=2),
+        "group_taylor": lambda: tp.importance.GroupTaylorImportance(),
+    }
+    importance = makers[kind]()
+    probe = copy.deepcopy(module).eval()
+    if kind == "group_taylor":
+        fill_gradients(probe, batches())
+    found = {}
+    with dependency_graph(probe, example) as graph:
+        for group in groups:
+            score = importance(full_group(graph, probe.get_submodule(group.name)))
+            # A group that is dead (all scores 0) has mean 0: its channels are the first to go.
+            found[group.name] = torch.nan_to_num(score.detach()).view(group.blocks, -1).mean(0)
+    return found
+
+
+def fill_gradients(module: nn.Module, batches: Batches) -> None:
+    """Set every ``grad`` to the root mean square, over batches, of the cross-entropy's gradient.
+
+    Squared before they are averaged, since the mean gradient of a trained net is about zero.
+    """
+    parameters = [p.requires_grad_(True) for p in module.parameters()]
+    squares = [torch.zeros_like(p) for p in parameters]
+    count = 0
+    for images, targets in batches:
+        loss = F.cross_entropy(module(images), targets)
+        for total, grad in zip(
+            squares, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+        ):
+            if grad is not None:
+                total += grad.square()
+        count += 1
+    for parameter, total in zip(parameters, squares, strict=True):
+        parameter.grad = (total / max(count, 1)).sqrt()

@@ -1,0 +1,137 @@
+"""A Spec from a YAML file and overrides: either it, or everything that is wrong in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from compress import yamlio
+from compress.errors import InputError
+from compress.explain import Problem, validate
+from compress.overrides import Override, apply_overrides, parse_override
+from compress.spec import Spec
+from compress.spectree import at, children, spec_at, step
+from compress.yamlio import KeyPath, Located, show
+
+S = TypeVar("S", bound=Spec)
+
+
+def read_spec(
+    spec: type[S],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    files: bool = True,
+    also: Callable[[Mapping[str, Any]], Iterable[Problem]] = lambda data: (),
+) -> S:
+    """The ``spec`` in a file, changed by ``overrides``.
+
+    Args:
+        files: also ask every part that has a ``check`` whether what it names exists.
+        also: problems of the whole that validation sees only once all parts are valid.
+
+    Raises:
+        InputError: one line for each mistake, in the order of the file, overrides first.
+    """
+    located = yamlio.read_located(path)
+    data, applied, lines = _overridden(spec, located.data, overrides)
+    made, problems = validate(spec, data)
+    problems += also(data)
+    if files:
+        problems += _check_valid_parts(spec, data)
+    found = {_place(problem, located, applied) for problem in problems}
+    found |= {(line, text) for (_, line, _), text in zip(located.duplicates, located.problems(), strict=True)}
+    lines += [text for _, text in sorted(found)]
+    if lines or made is None:
+        raise InputError(lines)
+    return made
+
+
+def check_files(made: Any, path: KeyPath = ()) -> Iterator[Problem]:
+    """What the ``check`` of ``made`` and of every Spec in it has to say."""
+    if isinstance(made, tuple | list):
+        for i, item in enumerate(made):
+            yield from check_files(item, (*path, i))
+    elif isinstance(made, Spec):
+        for text in getattr(made, "check", list)():
+            yield Problem((*path, *_named(made, text)), text)
+        yield from _check_fields(made, path)
+
+
+def _check_fields(made: Spec, path: KeyPath) -> Iterator[Problem]:
+    for key in type(made).model_fields:
+        yield from check_files(getattr(made, key), (*path, key))
+
+
+def _named(made: Spec, text: str) -> KeyPath:
+    """The key of the path that a problem is about."""
+    for key in type(made).model_fields:
+        value = getattr(made, key)
+        if isinstance(value, Path) and str(value) in text:
+            return (key,)
+    return ()
+
+
+def _check_valid_parts(spec: type[Spec], node: Mapping[str, Any], path: KeyPath = ()) -> Iterator[Problem]:
+    """The same for data that may be wrong in places: every part that is valid by itself is asked."""
+    try:
+        made = spec.model_validate(node)
+    except ValidationError:
+        for key, field in spec.model_fields.items():
+            if key not in node:
+                yield from check_files(field.get_default(call_default_factory=True), (*path, key))
+        for below, child, value in children(spec, node):
+            yield from _check_valid_parts(child, value, (*path, *below))
+    else:
+        yield from check_files(made, path) if path else _check_fields(made, path)
+
+
+def _overridden(
+    spec: type[Spec], data: dict[str, Any], texts: Sequence[str]
+) -> tuple[dict[str, Any], list[Override], list[str]]:
+    """``data`` with the overrides that can be applied, those, and what is wrong with the others."""
+    applied: list[Override] = []
+    problems: list[str] = []
+
+    def absent(here: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+        """A section that is not in the file starts as the kind it has by default."""
+        owner = spec_at(spec, here, path[:-1])
+        field = owner.model_fields.get(str(path[-1])) if owner else None
+        default = field.get_default(call_default_factory=True) if field else None
+        return {"kind": default.kind} if isinstance(default, Spec) and hasattr(default, "kind") else {}
+
+    for text in texts:
+        try:
+            override = parse_override(text)
+            data = apply_overrides(data, [override], absent)
+        except InputError as error:
+            problems += error.problems
+        else:
+            applied.append(override)
+    return data, applied, problems
+
+
+def _place(problem: Problem, located: Located, overrides: Sequence[Override]) -> tuple[int, str]:
+    """A problem as what to sort it by, and a line that starts with the file and line or the override."""
+    path = problem.path
+    text = f"{show(path)}: {problem.text}" if path else problem.text
+    in_file = next((i for i in range(len(path)) if not _has(at(located.data, path[:i]), path[i])), len(path))
+    for override in reversed(overrides):
+        common = _common(override.path, path)
+        if common == len(override.path) or common > in_file:
+            return 0, f"{override}: {text}"
+    line = located.line_of(path)
+    return line, f"{located.name}:{line}: {text}"
+
+
+def _has(value: Any, key: str | int) -> bool:
+    return key in value if isinstance(value, Mapping) else step(value, key) is not None
+
+
+def _common(a: KeyPath, b: KeyPath) -> int:
+    """How many keys two paths share."""
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))

@@ -1,0 +1,189 @@
+"""All a recipe can say; its YAML and its Python are one value with one digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
+
+from compress import plugins, yamlio
+from compress.data.digits import DigitsData
+from compress.data.folder import FolderData
+from compress.errors import InputError
+from compress.explain import Problem
+from compress.gate import Gate
+from compress.measure.score import F1Time, MetricSpec
+from compress.models.zoo import ModelSpec, TorchvisionModel
+from compress.reading import check_files, read_spec
+from compress.runtimes.auto import AutoRuntime
+from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.runtimes.openvino_runtime import OpenvinoRuntime
+from compress.runtimes.torch_runtime import TorchRuntime
+from compress.spec import Spec, digest
+from compress.spectree import at, spec_at
+from compress.stages.base import Stage
+from compress.stages.quantize import Quantize
+from compress.train import TrainSpec
+from compress.yamlio import KeyPath, show
+
+DataSpec = Annotated[FolderData | DigitsData, Field(discriminator="kind")]
+RuntimeSpec = Annotated[
+    AutoRuntime | TorchRuntime | OnnxRuntime | OpenvinoRuntime, Field(discriminator="kind")
+]
+
+
+class _ByKind:
+    """A stage of ours or of another package, found by its kind when it is named: no fixed union can."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.make)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        members = [plugins.stage(kind) for kind in plugins.kinds()]
+        return handler(core_schema.union_schema([m.__pydantic_core_schema__ for m in members if m]))
+
+    @staticmethod
+    def make(value: Any) -> Stage:
+        if isinstance(value, Stage):
+            return value
+        if not isinstance(value, Mapping):
+            raise PydanticKnownError("model_type", {"class_name": "Stage"})
+        if "kind" not in value:
+            raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
+        kind = str(value["kind"])
+        try:
+            cls = plugins.stage(kind)
+        except InputError as error:
+            raise PydanticCustomError("value_error", "{text}", {"text": str(error)}) from error
+        if cls is None:
+            tags = ", ".join(repr(k) for k in plugins.kinds())
+            raise PydanticKnownError(
+                "union_tag_invalid", {"discriminator": "'kind'", "tag": kind, "expected_tags": tags}
+            )
+        return cls.model_validate(value)
+
+
+class Ablation(Spec):
+    """Which variants of a recipe to run to see what each stage brings."""
+
+    kinds: tuple[Literal["leave_one_out", "only_one", "order"], ...] = Field(
+        ("leave_one_out",),
+        min_length=1,
+        description="The chain less one stage, one stage alone, other orders.",
+    )
+    seeds: int = Field(1, ge=1, description="How many seeds each variant runs with.")
+    max_variants: int | None = Field(None, ge=1, description="At most so many, the first ones.")
+    max_hours: float | None = Field(None, gt=0, description="Start no variant after so many hours.")
+
+
+class Recipe(Spec):
+    """What to compress, how, and what counts as better."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="the run's folder: letters, digits, '.', '_' and '-'",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Every draw starts from it.")
+    data: DataSpec = DigitsData()
+    model: ModelSpec = TorchvisionModel(name="mobilenet_v3_small")
+    train: TrainSpec = TrainSpec()
+    runtime: RuntimeSpec = AutoRuntime()
+    metric: MetricSpec = F1Time()
+    gate: Gate = Field("better", description="When a stage is kept; stages may have their own.")
+    stages: tuple[SerializeAsAny[Annotated[Stage, _ByKind()]], ...] = ()
+    ablation: Ablation | None = Field(None, description="What `python -m compress ablate` runs.")
+    control: bool = Field(
+        False, description="Also train the baseline for the chain's total epochs, for the report."
+    )
+
+    @field_validator("stages")
+    @classmethod
+    def _possible_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        wrong = list(_misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]))
+        if wrong:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    {
+                        "type": PydanticCustomError("value_error", "{text}", {"text": text}),
+                        "loc": (i,),
+                        "input": stages[i],
+                    }
+                    for i, text in wrong
+                ],
+            )
+        return stages
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = (), *, files: bool = True) -> Recipe:
+        """The recipe in a file, changed by ``overrides`` (``["stages[0].target=0.3"]``).
+
+        ``files`` also looks whether what it names exists. Nothing is decoded, no weight is loaded.
+
+        Raises:
+            InputError: every mistake there is, one line each: file and line or the override, key
+                path, what was found and what would be right.
+        """
+        return read_spec(cls, path, overrides, files=files, also=_order_problems)
+
+    def to_yaml(self) -> str:
+        """YAML that ``from_yaml`` reads back as this recipe, defaults written out."""
+        return yamlio.dump(self.canonical())
+
+    @property
+    def digest(self) -> str:
+        """20 hex digits: equal for equal recipes, however they were written."""
+        return digest(self.canonical())
+
+    def check(self, skip: Sequence[str] = ()) -> list[str]:
+        """One line for each named file or folder that is not there; ``skip`` names sections to leave out."""
+        return [
+            f"{show(problem.path)}: {problem.text}"
+            for name in type(self).model_fields
+            if name not in skip
+            for problem in check_files(getattr(self, name), (name,))
+        ]
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors; with the stages of other packages installed here."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def _misplaced(stages: Sequence[tuple[type[Stage] | None, Any]]) -> Iterator[tuple[int, str]]:
+    """Position and reason of each stage that may not stand where it does, of (class, its student)."""
+    quantized: int | None = None
+    for i, (stage, student) in enumerate(stages):
+        if stage is None:
+            continue
+        kind = stage.model_fields["kind"].default
+        after = f"cannot stand after quantize (stages[{quantized}])"
+        if quantized is not None and not stage.after_quantize:
+            allowed = " and ".join(k for k, cls in plugins.BUILT_IN.items() if cls.after_quantize)
+            yield i, f"{kind} {after}; there only {allowed} can, as quantization-aware training"
+        elif quantized is not None and student is not None:
+            yield i, f"{kind} with a fresh student {after}, whose int8 ranges would be lost; put it before"
+        if quantized is None and issubclass(stage, Quantize):
+            quantized = i
+
+
+def _order_problems(data: Mapping[str, Any]) -> list[Problem]:
+    """The same of data that may be wrong elsewhere, where the validator above does not get to run."""
+    stages = data.get("stages")
+    count = len(stages) if isinstance(stages, list) else 0
+    paths: list[KeyPath] = [("stages", i) for i in range(count)]
+    types = cast("list[type[Stage] | None]", [spec_at(Recipe, data, path) for path in paths])
+    found = _misplaced([(t, at(data, (*path, "student"))) for t, path in zip(types, paths, strict=True)])
+    return [Problem(("stages", i), text) for i, text in found]

@@ -1,0 +1,138 @@
+"""A run's folder: what a run leaves for people and programs to read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.elsewhere import times_elsewhere
+from compress.errors import InputError
+from compress.report.markdown import render as render_markdown
+from compress.report.page import render as render_page
+from compress.store import Store, write_text
+
+if TYPE_CHECKING:
+    from compress.recipe import Recipe
+    from compress.step import Step
+
+ROOT = Path("runs")
+
+
+@dataclass
+class RunFolder:
+    """``runs/<name>``, written while the run goes: recipe, log and steps first, the report last."""
+
+    path: Path
+    recipe: Recipe
+    steps: list[Step] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, recipe: Recipe, root: Path = ROOT) -> RunFolder:
+        """The folder of this recipe; one left by another recipe of that name is moved aside."""
+        path = root / recipe.name
+        written = path / "recipe.yaml"
+        text = recipe.to_yaml()
+        if path.exists() and (not written.is_file() or written.read_text() != text):
+            path.rename(_aside(path))
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(written, text)
+        (path / "steps.jsonl").write_text("")
+        return cls(path, recipe)
+
+    def log(self, line: str) -> None:
+        """Append a line with the time of day to ``log.txt``."""
+        with (self.path / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def add(self, step: Step) -> None:
+        """Append a step to ``steps.jsonl``."""
+        self.steps.append(step)
+        with (self.path / "steps.jsonl").open("a") as file:
+            file.write(json.dumps(step.to_dict()) + "\n")
+
+    def finish(self, store: Store) -> dict[str, Any]:
+        """Write artifacts, ``net.pt`` and the reports; gives the content of ``report.json``."""
+        baseline, final = self.steps[0], final_step(self.steps)
+        for name, step in (("baseline", baseline), ("artifact", final)):
+            assert step.artifact is not None
+            _replace(Path(step.artifact), self.path / name)
+        net = store.net(final.key)
+        assert net is not None
+        from compress.models.checkpoint import save_net
+
+        save_net(net, self.path / "net.pt")
+        elsewhere = times_elsewhere(net, final.key, store, self.recipe.runtime.threads)
+        report = build(self.recipe, self.steps, elsewhere)
+        write_report(self.path, report)
+        return report
+
+
+def final_step(steps: Sequence[Step]) -> Step:
+    """The last step that was kept."""
+    return [step for step in steps if step.kept][-1]
+
+
+def build(recipe: Recipe, steps: Sequence[Step], elsewhere: dict[str, float | None]) -> dict[str, Any]:
+    """The content of ``report.json``."""
+    from compress.measure.counters import machine
+
+    final = final_step(steps)
+    assert final.score is not None
+    score = final.score
+    met = recipe.metric.met(f1=score.f1_test, time_ms=score.latency.median, macs=score.macs)
+    controls = [step for step in steps if step.kind == "control"]
+    return {
+        "recipe": recipe.canonical(),
+        "machine": machine(),
+        "runtime": json.loads((Path(final.artifact or "") / "artifact.json").read_text())["runtime"],
+        "metric": recipe.metric.canonical(),
+        "baseline": steps[0].to_dict(),
+        "steps": [s.to_dict() for s in steps[1:] if s.kind != "control"],
+        "final": final.to_dict(),
+        "control": controls[0].to_dict() if controls else None,
+        "require": [{"met": one.ok, "line": one.line} for one in met],
+        "other_runtimes_ms": elsewhere,
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """``report.json``, ``report.md`` and ``report.html`` from one content."""
+    write_text(path / "report.md", render_markdown(report))
+    write_text(path / "report.html", render_page(report))
+    write_text(path / "report.json", json.dumps(report, indent=1))
+
+
+def read_report(path: str | Path) -> dict[str, Any]:
+    """``report.json`` of a run's folder.
+
+    Raises:
+        InputError: no such run, or it has not ended.
+    """
+    path = Path(path)
+    file = path / "report.json"
+    if not path.is_dir():
+        raise InputError(f"{path}: no such run folder")
+    if not file.is_file():
+        raise InputError(f"{path}: no report.json; run its recipe (again) to finish it")
+    report: dict[str, Any] = json.loads(file.read_text())
+    return report
+
+
+def _replace(source: Path, target: Path) -> None:
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def _aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return aside

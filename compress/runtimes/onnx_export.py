@@ -1,0 +1,160 @@
+"""A module as one ONNX graph with a free batch, the form ONNX Runtime and OpenVINO both start from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import CompressError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+SCOPES = "scopes"  # node metadata: names of the modules a node lies in, comma between
+
+
+def to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """Export ``model`` (left as it is) in eval mode, batch norms folded, weights inside.
+
+    The input is ``images``, the output ``logits``, their first dimension ``batch``. Of the exporter's
+    metadata only the modules each node comes from are kept (``SCOPES``).
+
+    Args:
+        example: an input with any batch, at least 1.
+
+    Raises:
+        CompressError: the model cannot be exported with a free batch; the first line of the reason.
+    """
+    import torch
+
+    with quiet():
+        program = exported_program(folded(model, example), example)
+        _global_pools_to_means(program)
+        try:
+            made = torch.onnx.export(
+                program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False, optimize=True
+            )
+        except Exception as error:  # the exporter raises a dozen kinds
+            raise CompressError(f"cannot be exported to ONNX: {first_line(error)}") from error
+        assert made is not None
+        proto: onnx.ModelProto = made.model_proto
+    _means_to_global_pools(proto)
+    _tidy(proto)
+    return proto
+
+
+def folded(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy in eval mode, batch norms folded where that is sound."""
+    import copy
+
+    from compress.ops.fold import fold_batchnorm
+
+    try:
+        return fold_batchnorm(model, example[:1])
+    except CompressError:
+        return copy.deepcopy(model).eval()
+
+
+def exported_program(model: nn.Module, example: Tensor) -> ExportedProgram:
+    """``torch.export`` with a free batch.
+
+    Raises:
+        CompressError: it cannot be traced, or fixes its batch.
+    """
+    import torch
+
+    two = torch.cat([example[:1], example[:1]])  # an example of one image would fix the batch at 1
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(model, (two,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+    except Exception as error:  # dynamo, sympy and user code each raise their own
+        raise CompressError(f"cannot be exported with a free batch: {first_line(error)}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' warnings and log lines."""
+    names = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir", "")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exporter's page-long message says first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _global_pools_to_means(program: ExportedProgram) -> None:
+    """The exporter decomposes a 1 x 1 adaptive pool with a free batch into gathers; a mean stays one node."""
+    import torch
+
+    aten = torch.ops.aten
+    graph = program.graph
+    for node in list(graph.nodes):
+        if node.target == aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]:
+            with graph.inserting_before(node):
+                mean = graph.call_function(aten.mean.dim, (node.args[0], [-2, -1], True))
+            mean.meta = dict(node.meta)
+            node.replace_all_uses_with(mean)
+            graph.erase_node(node)
+    program.graph_module.recompile()
+
+
+def _means_to_global_pools(proto: onnx.ModelProto) -> None:
+    """Over height and width they are equal, and runtimes keep their blocked layouts through the pool."""
+    from onnx import numpy_helper
+
+    ranks = _ranks(proto)
+    axes = {i.name: i for i in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in axes:
+            continue
+        over = sorted(int(axis) % 4 for axis in numpy_helper.to_array(axes[node.input[1]]).ravel())
+        keepdims = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        if ranks.get(node.input[0]) == 4 and over == [2, 3] and keepdims == 1:
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+            del node.input[1:]
+
+
+def _ranks(proto: onnx.ModelProto) -> dict[str, int]:
+    values = [*proto.graph.value_info, *proto.graph.input, *proto.graph.output]
+    return {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
+
+
+def _tidy(proto: onnx.ModelProto) -> None:
+    """Keep the modules of each node; drop the rest, which holds source lines and paths of this machine."""
+    import ast
+
+    graph = proto.graph
+    used = {name for node in graph.node for name in node.input}
+    for unused in [i for i in graph.initializer if i.name not in used]:
+        graph.initializer.remove(unused)
+    for node in graph.node:
+        found = {p.key: p.value for p in node.metadata_props}
+        scopes = ast.literal_eval(found.get("pkg.torch.onnx.name_scopes", "[]"))
+        node.doc_string = ""
+        _set_metadata(node, {SCOPES: ",".join(s for s in scopes[:-1] if s)} if scopes else {})
+    for item in [*graph.value_info, *graph.input, *graph.output, *graph.initializer, proto, graph]:
+        _set_metadata(item, {})
+
+
+def _set_metadata(item: Any, content: dict[str, str]) -> None:
+    del item.metadata_props[:]
+    for key, value in content.items():
+        item.metadata_props.add(key=key, value=value)

@@ -1,0 +1,159 @@
+"""int8 as QDQ ONNX: static, per-channel symmetric weights, ranges from calibration images."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import CompressError
+from compress.runtimes.onnx_export import INPUT, SCOPES, first_line, quiet, to_onnx
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from torch import Tensor, nn
+
+    from compress.net import Quant
+
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_BATCH = 16
+
+
+def to_int8_onnx(model: nn.Module, example: Tensor, quant: Quant) -> onnx.ModelProto:
+    """``to_onnx``, quantised; see ``quantise``.
+
+    Raises:
+        CompressError: the model cannot be exported or quantised.
+        ValueError: ``quant`` does not fit the model; the line says how.
+    """
+    modules = dict(model.named_modules())
+    unknown = [name for name in quant.exclude if name not in modules]
+    if unknown:
+        raise ValueError(f"quant.exclude names {unknown}: the model has no such modules")
+    return quantise(to_onnx(model, example), quant)
+
+
+def quantise(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
+    """``proto`` (from ``to_onnx``) with quantize and dequantize nodes around what runs as int8.
+
+    Activations are uint8, asymmetric: x86 kernels want them unsigned, and a ReLU then costs nothing.
+    What comes before the first weighted layer (layout, normalisation) and what lies in the modules
+    of ``quant.exclude`` stays float.
+
+    Raises:
+        CompressError: ONNX Runtime cannot quantise this graph.
+        ValueError: an unknown method, no images, or images of another dtype or shape than the input's.
+    """
+    import onnx
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    _check(proto, quant)
+    with tempfile.TemporaryDirectory() as folder, quiet(), _quiet_sessions():
+        shaped, out = Path(folder) / "shaped.onnx", Path(folder) / "int8.onnx"
+        try:
+            # The exporter has optimised the graph; doing it again would rename the nodes left out.
+            quant_pre_process(proto, shaped, skip_optimization=True, skip_symbolic_shape=True)
+            q.quantize_static(
+                shaped,
+                out,
+                _reader(quant.images),
+                quant_format=q.QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=_lacks_vnni(),
+                activation_type=q.QuantType.QUInt8,
+                weight_type=q.QuantType.QInt8,
+                nodes_to_exclude=[*_before_weights(proto), *_inside(proto, quant.exclude)],
+                calibrate_method=q.CalibrationMethod[_METHODS[quant.method]],
+                extra_options={"CalibMaxIntermediateOutputs": _kept_batches(len(quant.images))},
+            )
+        except Exception as error:  # protobuf, numpy and C++ each raise their own
+            raise CompressError(f"ONNX Runtime cannot quantise this net: {first_line(error)}") from error
+        return onnx.load(out)
+
+
+def _check(proto: onnx.ModelProto, quant: Quant) -> None:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    if quant.method not in _METHODS:
+        raise ValueError(f"quant.method must be one of {sorted(_METHODS)}, got {quant.method!r}")
+    kind = proto.graph.input[0].type.tensor_type
+    dtype, shape = tensor_dtype_to_np_dtype(kind.elem_type), tuple(d.dim_value for d in kind.shape.dim[1:])
+    images = quant.images
+    if len(images) == 0 or images.dtype != dtype or images.shape[1:] != shape:
+        raise ValueError(
+            f"calibration images must be {dtype} N x {' x '.join(map(str, shape))}, "
+            f"got {images.dtype} {' x '.join(map(str, images.shape))}"
+        )
+
+
+def _reader(images: np.ndarray) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches: Iterator[dict[str, np.ndarray]] = iter(
+                [{INPUT: images[i : i + _BATCH]} for i in range(0, len(images), _BATCH)]
+            )
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.batches, None)
+
+    return Reader()
+
+
+def _kept_batches(images: int) -> int:
+    """How many batches' activations the calibrator holds before it sums them up; all would not fit in memory.
+
+    It fails when nothing is left over at the end, so the number must not divide that of the batches.
+    """
+    batches = -(-images // _BATCH)
+    return next(k for k in range(2, batches + 3) if batches % k)
+
+
+def _before_weights(proto: onnx.ModelProto) -> list[str]:
+    """Names of the nodes with no weighted layer upstream; weighted ones themselves not."""
+    after: set[str] = set()  # values with a weighted layer upstream
+    before = []
+    for node in proto.graph.node:  # in topological order
+        if node.op_type in _WEIGHTED or any(name in after for name in node.input):
+            after.update(node.output)
+        else:
+            before.append(node.name)
+    return before
+
+
+def _inside(proto: onnx.ModelProto, exclude: tuple[str, ...]) -> list[str]:
+    """Names of the nodes that come from the modules ``exclude`` or from modules inside them."""
+    wanted = set(exclude)
+    names = []
+    for node in proto.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "")
+        if wanted & set(scopes.split(",")):
+            names.append(node.name)
+    return names
+
+
+def _lacks_vnni() -> bool:
+    """x86 without VNNI adds products of 8 bits in 16 and saturates: its weights get 7 bits."""
+    from compress.measure.counters import cpu_flags
+
+    flags = cpu_flags()
+    return platform.machine() in ("x86_64", "AMD64") and bool(flags) and not flags & {"avx512_vnni", "avx_vnni"}
+
+
+@contextmanager
+def _quiet_sessions() -> Iterator[None]:
+    """ONNX Runtime's own sessions for calibration, without their warnings."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(2)

@@ -1,0 +1,122 @@
+"""What a run yields: one scored step per stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Batch-1 time of one exported artifact.
+
+    Attributes:
+        median, p10, p90: milliseconds a call; ``n`` calls were timed.
+        ratio: paired time relative to the baseline, below 1 is faster; with its 95 % interval.
+    """
+
+    median: float
+    p10: float
+    p90: float
+    n: int
+    ratio: float
+    ratio_interval: Interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """Everything measured on one exported artifact.
+
+    Attributes:
+        f1_val, f1_test: macro F1 of the artifact's own outputs; intervals by bootstrap (95 %).
+        f1_per_class: on test, by label.
+        points_val, points_test: the metric, lower is better; the baseline of ``f1_time`` is 1.
+        end_to_end_ms: an encoded image to its label, one at a time (median).
+        macs: multiply-accumulates of one image; ``layers``: convolutions and linear layers.
+        agreement: share of calibration images to which artifact and float module give one label.
+        max_logit_difference: largest absolute difference of their logits there.
+    """
+
+    f1_val: float
+    f1_test: float
+    f1_val_interval: Interval
+    f1_test_interval: Interval
+    f1_per_class: dict[str, float | None]
+    accuracy_test: float
+    latency: Latency
+    end_to_end_ms: float
+    params: int
+    macs: int
+    layers: int
+    bytes: int
+    points_val: float
+    points_test: float
+    points_test_interval: Interval
+    agreement: float
+    max_logit_difference: float
+    predictions_test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage's outcome. ``score`` is None when the stage was skipped before being measured.
+
+    Attributes:
+        label: the name in tables; ``kind`` of the stage, ``baseline`` or ``control``.
+        key: content address of the net after this stage.
+        kept: whether the chain goes on from it; ``why`` says what decided.
+        seconds: work done for this step now; ``cached``: the net came from the store.
+        notes: what the plan touched, how far, why not the rest.
+        artifact: folder of the exported model in the store.
+    """
+
+    label: str
+    kind: str
+    key: str
+    kept: bool
+    why: str
+    score: Score | None
+    seconds: float
+    cached: bool
+    epochs: int = 0
+    notes: tuple[str, ...] = ()
+    artifact: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report's STEP: nulls where nothing was measured."""
+        s = self.score
+        lat = s.latency if s else None
+        return {
+            "label": self.label,
+            "kind": self.kind,
+            "kept": self.kept,
+            "why": self.why,
+            "f1_val": s and s.f1_val,
+            "f1_test": s and s.f1_test,
+            "latency_ms": lat and {"median": lat.median, "p10": lat.p10, "p90": lat.p90, "n": lat.n},
+            "latency_ratio": lat and lat.ratio,
+            "end_to_end_ms": s and s.end_to_end_ms,
+            "params": s and s.params,
+            "macs": s and s.macs,
+            "layers": s and s.layers,
+            "bytes": s and s.bytes,
+            "score_val": s and s.points_val,
+            "score_test": s and s.points_test,
+            "seconds": round(self.seconds, 2),
+            "cached": self.cached,
+            "epochs": self.epochs,
+            "key": self.key,
+            "latency_ratio_interval": lat and list(lat.ratio_interval),
+            "f1_val_interval": s and list(s.f1_val_interval),
+            "f1_test_interval": s and list(s.f1_test_interval),
+            "score_test_interval": s and list(s.points_test_interval),
+            "f1_per_class": s and s.f1_per_class,
+            "accuracy_test": s and s.accuracy_test,
+            "agreement": s and s.agreement,
+            "max_logit_difference": s and s.max_logit_difference,
+            "notes": list(self.notes),
+            **self.extra,
+        }

@@ -1,0 +1,144 @@
+"""The content-addressed cache: what was computed once is never computed again.
+
+Every entry is written under a temporary name and renamed, its manifest last: a kill at any point
+leaves either the whole entry or none.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.net import Net
+
+PACKAGE = "compress"
+
+
+def default_root() -> Path:
+    """``$BEYONDNAS_STORE``, else ``runs/.store`` in the working directory."""
+    return Path(os.environ.get("BEYONDNAS_STORE", "runs/.store"))
+
+
+class Store:
+    """Nets, JSON values and exported artifacts by key, below one folder."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+
+    def net(self, key: str) -> Net | None:
+        """The stored net, or None."""
+        from compress.models.checkpoint import load_net
+
+        path = self._net_path(key)
+        return load_net(path) if path.exists() else None
+
+    def put_net(self, key: str, net: Net) -> None:
+        """Store a net; the stage's unfinished work under that key is dropped."""
+        from compress.models.checkpoint import save_net
+
+        path = self._net_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_net(net, path)
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+
+    def has_net(self, key: str) -> bool:
+        return self._net_path(key).exists()
+
+    def value(self, kind: str, key: str) -> Any | None:
+        """A stored JSON value, or None; a damaged file counts as absent."""
+        try:
+            return json.loads((self.root / kind / f"{key}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def put_value(self, kind: str, key: str, value: Any) -> None:
+        write_text(self.root / kind / f"{key}.json", json.dumps(value, indent=1))
+
+    def artifact(self, key: str) -> Path:
+        """Where the exported artifact of ``key`` is or will be."""
+        path = self.root / "artifacts" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def work(self, key: str) -> Path:
+        """A folder for the unfinished work (checkpoints) of ``key``."""
+        path = self.root / "work" / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Held while ``key`` is computed, so that two runs never compute it twice."""
+        from filelock import FileLock
+
+        path = self.root / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+
+    def _net_path(self, key: str) -> Path:
+        return self.root / "nets" / f"{key}.pt"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+@cache
+def source_digest(module: str) -> str:
+    """Digest of a module's source and of every module of ours it imports, anywhere in its code.
+
+    A stage whose code, or whose helpers' code, changed is another stage: its cached results no
+    longer answer for it.
+    """
+    seen: dict[str, str] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        path = _source_path(name)
+        text = path.read_text(encoding="utf-8") if path else ""
+        seen[name] = hashlib.sha256(text.encode()).hexdigest()
+        todo += [m for m in _imports(text, name) if m.split(".")[0] == PACKAGE and _source_path(m)]
+    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:20]
+
+
+def _source_path(name: str) -> Path | None:
+    loaded = sys.modules.get(name)
+    file = getattr(loaded, "__file__", None)
+    if file is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        file = spec.origin if spec else None
+    return Path(file) if file and Path(file).suffix == ".py" else None
+
+
+def _imports(text: str, module: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = module.rsplit(".", node.level)[0]
+            names.append(f"{base}.{node.module}" if node.module else base)
+    return names

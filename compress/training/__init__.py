@@ -1,0 +1,1 @@
+"""The parts of ``compress.train.fit``: losses, schedules, averaging, checkpoints, progress."""

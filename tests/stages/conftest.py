@@ -1,0 +1,77 @@
+"""Fixtures for the tests of stages: a real Context on digits, a tiny net, a net that has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tinynet import TorchBench, digits, tiny_net
+
+from compress.net import Net
+from compress.spec import digest
+from compress.stages.base import Context
+
+
+def make_context(work: Path, baseline: Net, *, seed: int = 0, epochs: int = 3) -> Context:
+    """200 digits to train, 60 to tune, 64 to calibrate; ``remember`` keeps nets for the test's life."""
+    from compress.train import TrainSpec
+
+    nets: dict[str, Net] = {}
+
+    def remember(key: Any, make: Callable[[Path], Net]) -> Net:
+        name = digest(key)
+        if name not in nets:
+            folder = work / f"remember-{name}"
+            folder.mkdir(parents=True, exist_ok=True)
+            nets[name] = make(folder)
+        return nets[name]
+
+    train = digits(0, 200)
+    return Context(
+        train=train,
+        tune=digits(200, 260),
+        calib=digits(0, 64),
+        baseline=baseline,
+        train_spec=TrainSpec(epochs=epochs, batch_size=32, augment={"kind": "none"}, device="cpu"),
+        seed=seed,
+        bench=TorchBench(),
+        work=work,
+        remember=remember,
+        log=lambda line: None,
+    )
+
+
+@pytest.fixture
+def small_net() -> Net:
+    """An untrained TinyNet on 16 x 16 digits, a fresh one per test."""
+    return tiny_net()
+
+
+@pytest.fixture(scope="session")
+def _learned() -> Net:
+    from compress.train import TrainSpec, fit
+
+    net = tiny_net()
+    spec = TrainSpec(epochs=12, batch_size=32, augment={"kind": "none"}, device="cpu")
+    fit(net.module, digits(0, 200), spec, preprocess=net.preprocess, log=lambda line: None)
+    return net
+
+
+@pytest.fixture
+def learned_net(_learned: Net) -> Net:
+    """The TinyNet trained on the 200 train digits (macro F1 on tune about 0.95), a copy per test."""
+    return _learned.copy()
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, small_net: Net) -> Context:
+    """A Context whose baseline is an untrained ``small_net``; see ``learned_ctx`` for a trained one."""
+    return make_context(tmp_path, small_net.copy())
+
+
+@pytest.fixture
+def learned_ctx(tmp_path: Path, learned_net: Net) -> Context:
+    """A Context whose baseline has learned."""
+    return make_context(tmp_path, learned_net.copy())

@@ -1,0 +1,237 @@
+"""The chain on real digits: scored steps, gates, resume, and YAML and Python as one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.chain import run
+from compress.data.digits import DigitsData
+from compress.errors import CompressError, NoEffectError
+from compress.models.zoo import YamlModel
+from compress.net import Net
+from compress.recipe import Recipe
+from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.stages.base import Context, Plan, Stage
+from compress.stages.finetune import Finetune
+from compress.stages.prune import Prune
+from compress.stages.quantize import Quantize
+from compress.step import Step
+from compress.store import Store
+from compress.train import TrainSpec
+
+MODEL = """
+input_channel: 3
+depth_multiple: 1.0
+width_multiple: 1.0
+backbone:
+  - [1, Conv, [32, 3, 2]]
+  - [1, Conv, [64, 3, 2]]
+  - [1, InvertedResidualv3, [3, 2, 64, 1, 1, 1]]
+  - [1, Conv, [96, 1, 1]]
+  - [1, GlobalAvgPool, []]
+  - [1, FixedConv, [10, 1, 1, null, 1, null]]
+"""
+
+
+class Spoil(Stage):
+    """Forgets most of what was learned."""
+
+    kind: Literal["spoil"] = "spoil"
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan(notes=("spoils",))
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        with torch.no_grad():
+            for parameter in net.module.parameters():
+                parameter.mul_(torch.randn(parameter.shape))
+        return net
+
+
+class Idle(Stage):
+    """Changes nothing, or says beforehand that it will not."""
+
+    kind: Literal["idle"] = "idle"
+    honest: bool = False
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan(skip="nothing to do here") if self.honest else Plan()
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        return net
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(MODEL)
+    return Recipe(
+        name="tiny",
+        data=DigitsData(image_size=16),
+        model=YamlModel(path=path),
+        train=TrainSpec(epochs=3),
+        runtime=OnnxRuntime(),
+    )
+
+
+def _with(recipe: Recipe, *stages: Stage, **more: Any) -> Recipe:
+    return Recipe.model_validate({**dict(recipe), "stages": stages, **more})
+
+
+def _steps(recipe: Recipe, store: Path, **given: Any) -> list[Step]:
+    return list(run(recipe, store=Store(store), log=lambda line: None, **given))
+
+
+def _figures(step: Step) -> dict[str, Any]:
+    return {k: v for k, v in step.to_dict().items() if k not in ("seconds", "cached")}
+
+
+def test_no_stages_trains_and_scores(recipe: Recipe, tmp_path: Path) -> None:
+    (step,) = _steps(recipe, tmp_path / "s")
+    assert step.score is not None
+    assert step.score.points_val == pytest.approx(1.0)
+    assert step.score.points_test == pytest.approx(1.0)
+    assert step.score.latency.ratio == 1.0
+    assert step.score.f1_test > 0.6
+    assert step.score.agreement == 1.0
+
+
+def test_again_everything_comes_from_the_store_with_the_same_numbers(recipe: Recipe, tmp_path: Path) -> None:
+    chain = _with(
+        recipe, Prune(target=0.3, epochs=1, steps=1, importance="l1"), Finetune(epochs=1), gate="always"
+    )
+    first = _steps(chain, tmp_path / "s")
+    began = time.monotonic()
+    again = _steps(chain, tmp_path / "s")
+    assert time.monotonic() - began < 3
+    assert [s.cached for s in first] == [False] * 3
+    assert [s.cached for s in again] == [True] * 3
+    assert [_figures(s) for s in again] == [_figures(s) for s in first]
+    pruned = first[1].score
+    base = first[0].score
+    assert pruned is not None
+    assert base is not None
+    assert pruned.macs < base.macs
+
+
+def test_yaml_and_python_hit_the_same_entries(recipe: Recipe, tmp_path: Path) -> None:
+    chain = _with(recipe, Finetune(epochs=1))
+    file = tmp_path / "recipe.yaml"
+    file.write_text(chain.to_yaml())
+    assert Recipe.from_yaml(file).digest == chain.digest
+    keys = [s.key for s in _steps(chain, tmp_path / "s")]
+    again = _steps(Recipe.from_yaml(file), tmp_path / "s")
+    assert [s.key for s in again] == keys
+    assert all(s.cached for s in again)
+
+
+def test_a_harmful_stage_is_dropped_and_the_chain_goes_on_from_its_parent(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    _, spoiled, tuned = _steps(_with(recipe, Spoil(), Finetune(epochs=1, gate="always")), tmp_path / "s")
+    assert not spoiled.kept
+    assert spoiled.score is not None
+    assert spoiled.score.f1_val < 0.5
+    assert "not better" in spoiled.why
+    assert tuned.kept
+    assert tuned.score is not None
+    assert tuned.score.f1_val > 0.5  # it started from the baseline, not from the ruin
+
+
+def test_a_stage_that_changes_nothing_is_an_error_or_a_named_skip(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(NoEffectError, match="idle ran and changed nothing"):
+        _steps(_with(recipe, Idle()), tmp_path / "s")
+    _, skipped = _steps(_with(recipe, Idle(honest=True)), tmp_path / "s")
+    assert skipped.score is None
+    assert not skipped.kept
+    assert skipped.why == "skipped: nothing to do here"
+
+
+def test_a_failure_is_not_cached(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = _with(recipe, Spoil())
+
+    def broken(self: Spoil, net: Net, plan: Plan, ctx: Context) -> Net:
+        raise CompressError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spoil, "apply", broken)
+        with pytest.raises(CompressError, match="out of luck"):
+            _steps(chain, tmp_path / "s")
+    assert _steps(chain, tmp_path / "s")[1].score is not None
+
+
+def test_quantize_ships_int8_and_says_what_it_cost(recipe: Recipe, tmp_path: Path) -> None:
+    base, int8 = _steps(_with(recipe, Quantize(fallback=False, gate="always")), tmp_path / "s")
+    assert int8.score is not None
+    assert base.score is not None
+    assert int8.score.bytes < 0.6 * base.score.bytes
+    assert int8.score.max_logit_difference > 1e-3  # really another arithmetic
+    assert int8.score.agreement > 0.9
+
+
+def test_ones_own_module_and_loaders(recipe: Recipe, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def loader(n: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        targets = torch.arange(n) % 2
+        dark = torch.from_numpy(rng.integers(0, 120, (n, 3, 16, 16), dtype=np.uint8))
+        return [(dark + 100 * targets.view(-1, 1, 1, 1).byte(), targets)]
+
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    before = [p.clone() for p in module.parameters()]
+    steps = _steps(
+        _with(recipe, Finetune(epochs=1), train=TrainSpec(epochs=4)),
+        tmp_path / "s",
+        model=module,
+        data=(loader(96), loader(32), loader(32)),
+    )
+    assert steps[0].score is not None
+    assert steps[0].score.f1_test > 0.8
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_the_control_trains_for_the_epochs_of_the_whole_chain(recipe: Recipe, tmp_path: Path) -> None:
+    steps = _steps(_with(recipe, Finetune(epochs=2), control=True), tmp_path / "s")
+    assert [s.kind for s in steps] == ["baseline", "finetune", "control"]
+    assert steps[-1].epochs == 5
+    assert not steps[-1].kept
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_numbers(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    chain = _with(recipe, Finetune(epochs=3), train=TrainSpec(epochs=4))
+    whole = _steps(chain, tmp_path / "whole")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(chain.to_yaml())
+    code = """
+import sys
+from compress.chain import run
+from compress.recipe import Recipe
+from compress.store import Store
+for step in run(Recipe.from_yaml(sys.argv[1]), store=Store(sys.argv[2])):
+    print(step.label, flush=True)
+"""
+    for wait in (5.0, 6.5, 8.0):
+        child = subprocess.Popen([sys.executable, "-c", code, str(file), str(tmp_path / "killed")])
+        time.sleep(wait)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    after = _steps(chain, tmp_path / "killed")
+    assert [s.key for s in after] == [s.key for s in whole]
+    for a, b in zip(after, whole, strict=True):
+        assert a.score is not None
+        assert b.score is not None
+        assert (a.score.f1_val, a.score.f1_test) == (b.score.f1_val, b.score.f1_test)

@@ -1,0 +1,73 @@
+"""The store: whole entries or none, and keys that follow the code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compress.net import Net, Preprocess
+from compress.store import Store, source_digest
+
+
+def _net(width: int = 4) -> Net:
+    module = nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2))
+    return Net(module.eval(), Preprocess(16), ("a", "b"))
+
+
+def test_a_net_comes_back_with_its_structure(tmp_path: Path) -> None:
+    store, net = Store(tmp_path), _net(5)
+    assert store.net("k") is None
+    store.put_net("k", net)
+    back = store.net("k")
+    assert back is not None
+    assert back.labels == ("a", "b")
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(back.module(x), net.module(x))
+
+
+def test_storing_a_net_drops_its_unfinished_work(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.work("k") / "epoch.pt").write_text("half")
+    store.put_net("k", _net())
+    assert not (tmp_path / "work" / "k").exists()
+
+
+def test_a_damaged_value_counts_as_absent(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_value("plans", "k", {"a": 1})
+    assert store.value("plans", "k") == {"a": 1}
+    (tmp_path / "plans" / "k.json").write_text('{"a": ')
+    assert store.value("plans", "k") is None
+
+
+def test_no_partial_file_stays_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_value("plans", "k", [1])
+    assert [p.name for p in (tmp_path / "plans").iterdir()] == ["k.json"]
+
+
+def test_the_source_digest_follows_the_modules_a_stage_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_stage.py").write_text("def f():\n    from compress.ops import fold\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source_digest.cache_clear()
+    before = source_digest("their_stage")
+    assert before == source_digest("their_stage")
+
+    import compress.ops.fold as fold
+
+    other = tmp_path / "fold.py"
+    other.write_text(Path(fold.__file__ or "").read_text() + "\n# changed\n")
+    monkeypatch.setattr(sys.modules["compress.ops.fold"], "__file__", str(other))
+    source_digest.cache_clear()
+    assert source_digest("their_stage") != before  # imported inside a function, and still seen
+
+    (tmp_path / "their_stage.py").write_text("def f():\n    return 1\n")
+    source_digest.cache_clear()
+    assert source_digest("their_stage") not in (before,)
+    source_digest.cache_clear()

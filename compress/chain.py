@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,9 @@ class Chain:
         import numpy as np
         import torch
 
+        given = [name for name, value in (("model", model), ("data", data)) if value is not None]
+        if problems := recipe.check(skip=given):
+            raise InputError(problems)
         splits = _splits(recipe, data, log)
         torch.manual_seed(recipe.seed)
         backbone = _backbone(recipe, model, splits)
@@ -288,9 +291,8 @@ class Chain:
             return Plan(**{**stored, "notes": tuple(stored["notes"])}), True
         with _seeded(self.recipe.seed):
             plan = stage.plan(parent.net, self.context(self.store.work(key)))
-        value = {"what": plan.what, "notes": list(plan.notes), "skip": plan.skip, "measured": plan.measured}
-        self.store.put_value("plans", key, value)
-        return Plan(**{**value, "notes": plan.notes}), False
+        self.store.put_value("plans", key, asdict(plan))
+        return plan, False
 
     def _apply(self, stage: Stage, plan: Plan, parent: At, key: str) -> tuple[Net, bool]:
         with self.store.lock(key):
@@ -364,7 +366,8 @@ def _splits(recipe: Recipe, data: Any, log: Log) -> Splits:
 
     if not isinstance(data, tuple | list) or len(data) != 3:
         raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
-    return splits_from(*data, seed=recipe.seed)
+    train, val, test = data
+    return splits_from(train, val, test, recipe.seed)
 
 
 def _backbone(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -> Net:

@@ -57,7 +57,7 @@ def _epoch_seconds(chain: Chain) -> float:
     result = fit(
         copy.module, few, spec.model_copy(update={"epochs": 2}), preprocess=copy.preprocess, log=_silent
     )
-    return result.history[-1]["seconds"] * len(train) / len(few)
+    return float(result.history[-1]["seconds"]) * len(train) / len(few)
 
 
 def _silent(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     got = {name: _quality(model, files, targets) for name, model in models.items()}
     first = {name: model.decode(files[:1]) for name, model in models.items()}
     times = interleaved(
-        {name: (lambda m=model, x=first[name]: m.logits(x)) for name, model in models.items()},
+        {name: partial(model.logits, first[name]) for name, model in models.items()},
         reference="baseline",
     )
     ratio = times["final"].ratio

@@ -29,15 +29,12 @@ class Preprocess:
 
     def normalise(self, images: Tensor) -> Tensor:
         """N x 3 x H x W in 0..255 (uint8 or float) to a normalised float32 N x 3 x H x W."""
-        mean = images.new_tensor(self.mean, dtype=_float32()).view(1, 3, 1, 1) * 255.0
-        std = images.new_tensor(self.std, dtype=_float32()).view(1, 3, 1, 1) * 255.0
-        return (images.float() - mean) / std
+        import torch
 
+        def per_channel(values: tuple[float, float, float]) -> Tensor:
+            return torch.tensor(values, device=images.device).view(1, 3, 1, 1) * 255.0
 
-def _float32() -> object:
-    import torch
-
-    return torch.float32
+        return (images.float() - per_channel(self.mean)) / per_channel(self.std)
 
 
 @dataclass(frozen=True)

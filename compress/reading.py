@@ -82,7 +82,9 @@ def _check_valid_parts(spec: type[Spec], node: Mapping[str, Any], path: KeyPath 
     except ValidationError:
         for key, field in spec.model_fields.items():
             if key not in node:
-                yield from check_files(field.get_default(call_default_factory=True), (*path, key))
+                yield from check_files(
+                    field.get_default(call_default_factory=True, validated_data={}), (*path, key)
+                )
         for below, child, value in children(spec, node):
             yield from _check_valid_parts(child, value, (*path, *below))
     else:
@@ -100,7 +102,7 @@ def _overridden(
         """A section that is not in the file starts as the kind it has by default."""
         owner = spec_at(spec, here, path[:-1])
         field = owner.model_fields.get(str(path[-1])) if owner else None
-        default = field.get_default(call_default_factory=True) if field else None
+        default = field.get_default(call_default_factory=True, validated_data={}) if field else None
         return {"kind": default.kind} if isinstance(default, Spec) and hasattr(default, "kind") else {}
 
     for text in texts:

@@ -15,9 +15,10 @@ from compress.yamlio import KeyPath
 
 def specs_in(annotation: Any) -> list[type[Spec]]:
     """The Specs an annotation mentions, whatever they are wrapped in; in their order."""
-    if isinstance(annotation, type) and issubclass(annotation, Spec):
+    parts = get_args(annotation)
+    if not parts and isinstance(annotation, type) and issubclass(annotation, Spec):
         return [annotation]
-    found = [spec for part in get_args(annotation) for spec in specs_in(part)]
+    found = [spec for part in parts for spec in specs_in(part)]
     return list(dict.fromkeys(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import shutil
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from setuptools import find_packages
 
 import compress
 
@@ -90,15 +90,23 @@ def test_lower_bounds_and_constraints_agree(setup: configparser.ConfigParser) ->
     assert not [name for name in pinned if name.startswith("nvidia-cu")]
 
 
-def test_every_package_is_found(setup: configparser.ConfigParser) -> None:
-    include = setup["options.packages.find"]["include"].split()
-    found = {name.replace(".", "/") for name in find_packages(str(ROOT), include=include)}
-    folders = {
-        path.parent.relative_to(ROOT).as_posix()
-        for top in ("compress", "search")
-        for path in (ROOT / top).rglob("*.py")
+def test_everything_in_the_packages_is_built(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for name in ("compress", "search"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    (source / "README.md").touch()
+    command = [sys.executable, "-c", "import setuptools; setuptools.setup()", "build_py", "-d", str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = {
+        path.relative_to(source)
+        for name in ("compress", "search")
+        for path in (source / name).rglob("*")
+        if path.is_file()
     }
-    assert found == folders
+    assert {path.relative_to(out) for path in out.rglob("*") if path.is_file()} == files
 
 
 def test_version_is_the_changelog_s() -> None:

@@ -141,14 +141,16 @@ def test_a_loss_of_ones_own_sees_logits_soft_targets_and_images() -> None:
     assert soft.max(1).values.allclose(torch.tensor(0.82))
 
 
-def test_views_bring_the_same_batches_back() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_views_bring_the_same_batches_back(share: float) -> None:
     sums: list[float] = []
 
     def loss(logits: Tensor, soft: Tensor, images: Tensor) -> Tensor:
         sums.append(float(images.double().sum()))
         return F.cross_entropy(logits, soft)
 
-    train(tiny_net(), spec(epochs=5, views=2, mixup=0.5, augment={"kind": "flip_crop"}), images=64, loss=loss)
+    settings = spec(epochs=5, views=2, mixup=share, augment={"kind": "flip_crop"})
+    train(tiny_net(), settings, images=64, loss=loss)
     assert len(sums) == 10
     assert sums[0:4] == sums[4:8]
     assert sums[0:2] == sums[8:10]
@@ -275,6 +277,12 @@ def test_a_real_divergence_is_seen(tmp_path: Path) -> None:
     net = tiny_net()
     with pytest.raises(DivergedError, match=r"diverged in epoch 1.*no checkpoint yet.*clip_grad"):
         train(net, spec(lr=1e38, warmup=0.01), work=tmp_path)
+    assert not (tmp_path / checkpoint.NAME).exists()
+
+
+def test_broken_weights_after_a_good_loss_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"epoch 1, step 1 of 1: NaN or infinite values in \w+\.\d"):
+        train(tiny_net(), spec(lr=3e38, schedule="cosine", warmup=0.2), images=32, work=tmp_path)
     assert not (tmp_path / checkpoint.NAME).exists()
 
 

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("beyondnas", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
 # What decides which kernels a runtime picks.
-_FLAGS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+_FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+)
 
 
 @dataclass(frozen=True)

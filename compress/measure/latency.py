@@ -4,8 +4,8 @@ All runs are loaded in one process and timed in turns. A block is one section of
 random order; a block's ratio is the candidate's median over the reference's, so that what slows the
 machine for longer than a block slows both. The interval is a circular block bootstrap (Politis and
 Romano, A circular block-resampling procedure for stationary data, 1992) of the median of these ratios.
-A call during which the process was off its core (wall time beyond its CPU time) does not count, and a
-block that lost half of a section's calls is dropped.
+A call during which the process was off its core (wall time beyond its CPU time) does not count, and for
+a pair a block in which either lost over half of its calls is dropped.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ def interleaved(
             spent = time.perf_counter_ns() - start
             if done < min_blocks or (done % _LOOK_EVERY and spent < budget):
                 continue
-            clean = _clean_blocks(sections).sum()
-            if clean < min_blocks and spent < 3 * budget:
+            fewest = min(len(_clean(s, sections[reference])) for s in sections.values())
+            if fewest < min_blocks and spent < 3 * budget:
                 continue
             if spent >= budget or _widest(sections, reference, seed) <= precision:
                 break
-    return _timings(sections, reference, min_blocks, seed)
+    return {name: _timing(s, sections[reference], min_blocks, seed) for name, s in sections.items()}
 
 
 class _Sections:
@@ -147,14 +147,15 @@ def _warm_up(run: Callable[[], object]) -> float:
         before, window = now, min(2 * window, 100)
 
 
-def _clean_blocks(sections: Mapping[str, _Sections]) -> NDArray[np.bool_]:
-    return _undisturbed_share(sections) >= 0.5
-
-
-def _undisturbed_share(sections: Mapping[str, _Sections]) -> Floats:
-    """Per block, of the run that lost most calls."""
-    share: Floats = np.min([s.undisturbed().mean(axis=1) for s in sections.values()], axis=0)
+def _quiet_share(one: _Sections, other: _Sections) -> Floats:
+    """Per block, the share of undisturbed calls of the run that lost more of them."""
+    share: Floats = np.minimum(one.undisturbed().mean(axis=1), other.undisturbed().mean(axis=1))
     return share
+
+
+def _clean(one: _Sections, other: _Sections) -> NDArray[np.intp]:
+    """Blocks in which both runs had half of their calls undisturbed."""
+    return np.flatnonzero(_quiet_share(one, other) >= 0.5)
 
 
 def _section_medians(section: _Sections, blocks: NDArray[np.intp]) -> Floats:
@@ -171,37 +172,33 @@ def _log_ratios(candidate: _Sections, reference: _Sections, blocks: NDArray[np.i
 
 
 def _widest(sections: Mapping[str, _Sections], reference: str, seed: int) -> float:
-    blocks = np.flatnonzero(_clean_blocks(sections))
+    """Width of the widest interval of a log ratio: about the share of the ratio it spans."""
     widths = [0.0]
     for name, section in sections.items():
-        if name != reference:
-            low, high = _bootstrap_median(_log_ratios(section, sections[reference], blocks), seed, samples=400)
+        blocks = _clean(section, sections[reference])
+        if name != reference and len(blocks):
+            low, high = _bootstrap_median(
+                _log_ratios(section, sections[reference], blocks), seed, samples=400
+            )
             widths.append(high - low)
     return max(widths)
 
 
-def _timings(
-    sections: Mapping[str, _Sections], reference: str, min_blocks: int, seed: int
-) -> dict[str, Timing]:
-    clean = _clean_blocks(sections)
-    busy = int(clean.sum()) < min_blocks
+def _timing(section: _Sections, reference: _Sections, min_blocks: int, seed: int) -> Timing:
+    blocks = _clean(section, reference)
+    total, busy = len(section.wall), len(blocks) < min_blocks
     if busy:
-        least = np.argsort(-_undisturbed_share(sections), kind="stable")[:min_blocks]
+        least = np.argsort(-_quiet_share(section, reference), kind="stable")[:min_blocks]
         blocks = np.sort(least)
-    else:
-        blocks = np.flatnonzero(clean)
-    out = {}
-    for name, section in sections.items():
-        quiet = section.undisturbed()[blocks]
-        calls = section.wall[blocks][quiet] if quiet.any() else section.wall[blocks].ravel()
-        p10, median, p90 = (float(v) / 1e6 for v in np.percentile(calls, [10, 50, 90]))
-        ratio = Ratio(1.0, 1.0, 1.0)
-        if name != reference:
-            logs = _log_ratios(section, sections[reference], blocks)
-            low, high = _bootstrap_median(logs, seed)
-            ratio = Ratio(float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high)))
-        out[name] = Timing(median, p10, p90, calls.size, ratio, len(blocks), len(clean) - len(blocks), busy)
-    return out
+    quiet = section.undisturbed()[blocks]
+    calls = section.wall[blocks][quiet] if quiet.any() else section.wall[blocks].ravel()
+    p10, median, p90 = (float(v) / 1e6 for v in np.percentile(calls, [10, 50, 90]))
+    ratio = Ratio(1.0, 1.0, 1.0)
+    if section is not reference:
+        logs = _log_ratios(section, reference, blocks)
+        low, high = _bootstrap_median(logs, seed)
+        ratio = Ratio(float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high)))
+    return Timing(median, p10, p90, calls.size, ratio, len(blocks), total - len(blocks), busy)
 
 
 def _bootstrap_median(series: Floats, seed: int, samples: int = 2000) -> tuple[float, float]:

@@ -44,7 +44,12 @@ class Quality:
 
 
 def evaluate(
-    run: Callable[[np.ndarray], np.ndarray], data: ImageSet, *, batch: int = 32, samples: int = 2000, seed: int = 0
+    run: Callable[[np.ndarray], np.ndarray],
+    data: ImageSet,
+    *,
+    batch: int = 32,
+    samples: int = 2000,
+    seed: int = 0,
 ) -> Quality:
     """Run a loaded model over a split.
 
@@ -59,7 +64,9 @@ def evaluate(
     parts = [np.asarray(run(data.images[i : i + batch])) for i in range(0, len(data), batch)]
     logits = np.concatenate(parts)
     if logits.shape != (len(data), len(data.labels)):
-        raise CompressError(f"the model gave logits of shape {logits.shape}, not {(len(data), len(data.labels))}")
+        raise CompressError(
+            f"the model gave logits of shape {logits.shape}, not {(len(data), len(data.labels))}"
+        )
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         raise CompressError(f"the model gave NaN or infinite logits for {bad} of {len(data)} images")
@@ -82,13 +89,20 @@ def quality(
         accuracy=float(accuracy_score(targets, predictions)),
         n=len(targets),
         confusion=tuple(tuple(int(c) for c in row) for row in confusion),
-        interval=_percentiles(_resampled_f1(len(labels), targets, predictions, samples=samples, seed=seed)[0]),
+        interval=_percentiles(
+            _resampled_f1(len(labels), targets, predictions, samples=samples, seed=seed)[0]
+        ),
         predictions=np.asarray(predictions, dtype=np.int64),
     )
 
 
 def f1_difference_interval(
-    targets: np.ndarray, predictions: np.ndarray, base_predictions: np.ndarray, *, samples: int = 2000, seed: int = 0
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    base_predictions: np.ndarray,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
     """95 % interval of macro F1 minus the base's, both on the same resampled images (paired)."""
     classes = _classes(targets, predictions, base_predictions)
@@ -134,7 +148,9 @@ def score_interval(
     noise = np.random.default_rng((seed, 1)).standard_normal(samples)
     times = base_time * ratio.median * np.exp(spread * noise)
     points = [
-        metric.with_base(f1=float(b), time=base_time, macs=base_macs).points(f1=float(f), time=float(t), macs=macs)
+        metric.with_base(f1=float(b), time=base_time, macs=base_macs).points(
+            f1=float(f), time=float(t), macs=macs
+        )
         for f, b, t in zip(mine, base, times, strict=True)
     ]
     return _percentiles(np.asarray(points))

@@ -19,7 +19,9 @@ class Require(Spec):
     """Constraints on the final model; the report says which are met."""
 
     f1: float | None = Field(None, ge=0, le=1, description="Macro F1, at least.")
-    time_ms: float | None = Field(None, gt=0, description="Median time of one image in milliseconds, at most.")
+    time_ms: float | None = Field(
+        None, gt=0, description="Median time of one image in milliseconds, at most."
+    )
     macs: float | None = Field(None, gt=0, description="Multiply-accumulates of one image, at most.")
 
     @model_validator(mode="after")
@@ -64,7 +66,9 @@ class Metric(Spec, ABC):
         if require.f1 is not None:
             out.append(_met(f1 >= require.f1, f"F1 {f1:.4f}", f"at least {require.f1:g}"))
         if require.time_ms is not None:
-            out.append(_met(time_ms <= require.time_ms, f"{time_ms:.3f} ms", f"at most {require.time_ms:g} ms"))
+            out.append(
+                _met(time_ms <= require.time_ms, f"{time_ms:.3f} ms", f"at most {require.time_ms:g} ms")
+            )
         if require.macs is not None:
             ok = macs is not None and macs <= require.macs
             shown = "MACs unknown" if macs is None else f"{macs:,.0f} MACs"
@@ -145,7 +149,9 @@ def _filled(metric: Self, **bases: float | None) -> Self:
     try:
         return type(metric).model_validate({**metric.model_dump(), **missing})
     except ValidationError as error:
-        raise CompressError(f"the baseline's {missing} cannot be the base of {metric.kind}: {error}") from error
+        raise CompressError(
+            f"the baseline's {missing} cannot be the base of {metric.kind}: {error}"
+        ) from error
 
 
 def _met(ok: bool, got: str, wanted: str) -> Met:

@@ -25,6 +25,8 @@ def problems(name: str, weights: str | None) -> list[str]:
     from compress.models.torchvision_names import classifiers
 
     names = classifiers()
+    if not names:
+        return ["torchvision is not installed: pip install torchvision"]
     if name not in names:
         return [
             f"torchvision has no classifier {name!r}{nearest(name, names) or '; it has ' + ', '.join(names)}"

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 def tucker2(conv: nn.Conv2d, ranks: tuple[int, int]) -> nn.Sequential:
     """``conv`` as 1x1 (in to r_in), k x k (r_in to r_out), 1x1 (r_out to out).
 
+    A rank equal to the conv's own channels compresses nothing on that side: its 1x1 is multiplied into
+    the k x k and left out.
+
     Args:
         conv: ungrouped; left as it is.
         ranks: (r_in, r_out), each from 1 to the conv's own channels.
@@ -33,19 +36,25 @@ def tucker2(conv: nn.Conv2d, ranks: tuple[int, int]) -> nn.Sequential:
         (core, (left, right)), _ = partial_tucker(
             weight, rank=[ranks[1], ranks[0]], modes=[0, 1], init="svd", tol=1e-6, random_state=0
         )
-    first = _conv1x1(conv, right.T, bias=None)
+    narrows, widens = ranks[0] < conv.in_channels, ranks[1] < conv.out_channels
+    if not narrows:
+        core = np.einsum("oikl,ci->ockl", core, right)
+    if not widens:
+        core = np.einsum("oikl,co->cikl", core, left)
     middle = nn.Conv2d(
-        ranks[0],
-        ranks[1],
+        core.shape[1],
+        core.shape[0],
         conv.kernel_size,  # type: ignore[arg-type]
         conv.stride,  # type: ignore[arg-type]
         conv.padding,  # type: ignore[arg-type]
         conv.dilation,  # type: ignore[arg-type]
-        bias=False,
+        bias=conv.bias is not None and not widens,
         padding_mode=conv.padding_mode,
     )
-    _set(middle, core, None, conv.weight)
-    return nn.Sequential(first, middle, _conv1x1(conv, left, bias=conv.bias)).train(conv.training)
+    _set(middle, core, conv.bias, conv.weight)
+    layers = [_conv1x1(conv, right.T, bias=None)] if narrows else []
+    layers += [middle, _conv1x1(conv, left, bias=conv.bias)] if widens else [middle]
+    return nn.Sequential(*layers).train(conv.training)
 
 
 def svd_conv1x1(conv: nn.Conv2d, rank: int) -> nn.Sequential:

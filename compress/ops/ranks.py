@@ -57,7 +57,7 @@ def svd_macs(layer: nn.Conv2d | nn.Linear, rank: int) -> float:
 
 
 def tucker_macs(conv: nn.Conv2d, ranks: tuple[int, int], size: tuple[int, int]) -> float:
-    """MACs of the three convs divided by those of ``conv`` on an input of ``size`` (H, W), pixels."""
+    """MACs of ``tucker2(conv, ranks)`` over those of ``conv`` on an input of ``size`` (H, W), pixels."""
     with torch.no_grad():  # the output's size for any padding and dilation, on the meta device: free
         shape = nn.functional.conv2d(
             torch.empty(1, 1, *size, device="meta"),
@@ -70,7 +70,9 @@ def tucker_macs(conv: nn.Conv2d, ranks: tuple[int, int], size: tuple[int, int]) 
     before, after = size[0] * size[1], shape[2] * shape[3]
     out, cin, kh, kw = conv.weight.shape
     rin, rout = ranks
-    factored = cin * rin * before + rin * rout * kh * kw * after + rout * out * after
+    factored = rin * rout * kh * kw * after
+    factored += cin * rin * before if rin < cin else 0  # at full rank there is no 1x1
+    factored += rout * out * after if rout < out else 0
     return factored / (cin * out * kh * kw * after)
 
 

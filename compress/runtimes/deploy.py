@@ -26,7 +26,7 @@ _BATCH = 32
 
 
 class Deployed(nn.Module):
-    """uint8 N x H x W x 3 to N x C logits: layout and normalisation inside, so no runtime does them outside."""
+    """uint8 N x H x W x 3 to N x C logits: layout and normalisation are part of what is exported."""
 
     mean: Tensor
     scale: Tensor

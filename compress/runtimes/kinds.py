@@ -21,7 +21,7 @@ BY_KIND: dict[str, type[Runtime]] = {cls.model_fields["kind"].default: cls for c
 
 def installed() -> tuple[type[Runtime], ...]:
     """Those whose packages are here."""
-    return tuple(cls for cls in RUNTIMES if cls().missing() is None)
+    return tuple(cls for kind, cls in BY_KIND.items() if cls(kind=kind).missing() is None)
 
 
 def open_artifact(path: Path) -> tuple[Runtime, Artifact]:

@@ -72,15 +72,28 @@ def exported_program(model: nn.Module, example: Tensor) -> ExportedProgram:
     two = torch.cat([example[:1], example[:1]])  # an example of one image would fix the batch at 1
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(model, (two,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+            program = torch.export.export(model, (two,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
     except Exception as error:  # dynamo, sympy and user code each raise their own
         raise CompressError(f"cannot be exported with a free batch: {first_line(error)}") from error
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # source lines and paths of this machine
+    return program
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporters' warnings and log lines."""
-    names = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir", "")
+    names = (
+        "torch.onnx",
+        "torch.export",
+        "torch._export",
+        "torch.fx",
+        "torch._dynamo",
+        "onnxscript",
+        "onnx_ir",
+        "",
+    )
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,10 +151,17 @@ def _ranks(proto: onnx.ModelProto) -> dict[str, int]:
 
 
 def _tidy(proto: onnx.ModelProto) -> None:
-    """Keep the modules of each node; drop the rest, which holds source lines and paths of this machine."""
+    """Name the batch; keep the modules of each node, and none of the exporter's other notes."""
     import ast
 
     graph = proto.graph
+    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a symbol's made-up name
+    if not batch:
+        raise CompressError("cannot be exported with a free batch: the graph fixes it")
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = dim.dim_param.replace(batch, BATCH)
     used = {name for node in graph.node for name in node.input}
     for unused in [i for i in graph.initializer if i.name not in used]:
         graph.initializer.remove(unused)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,36 +27,31 @@ _BATCH = 16
 
 
 def to_int8_onnx(model: nn.Module, example: Tensor, quant: Quant) -> onnx.ModelProto:
-    """``to_onnx``, quantised; see ``quantise``.
-
-    Raises:
-        CompressError: the model cannot be exported or quantised.
-        ValueError: ``quant`` does not fit the model; the line says how.
-    """
-    modules = dict(model.named_modules())
-    unknown = [name for name in quant.exclude if name not in modules]
-    if unknown:
-        raise ValueError(f"quant.exclude names {unknown}: the model has no such modules")
-    return quantise(to_onnx(model, example), quant)
-
-
-def quantise(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
-    """``proto`` (from ``to_onnx``) with quantize and dequantize nodes around what runs as int8.
+    """``to_onnx`` with quantize and dequantize nodes around what runs as int8.
 
     Activations are uint8, asymmetric: x86 kernels want them unsigned, and a ReLU then costs nothing.
     What comes before the first weighted layer (layout, normalisation) and what lies in the modules
     of ``quant.exclude`` stays float.
 
     Raises:
-        CompressError: ONNX Runtime cannot quantise this graph.
-        ValueError: an unknown method, no images, or images of another dtype or shape than the input's.
+        CompressError: the model cannot be exported, or ONNX Runtime cannot quantise it.
+        ValueError: an unknown method or module, no images, or images of another dtype or shape than
+            ``example``'s.
     """
+    modules = dict(model.named_modules())
+    unknown = [name for name in quant.exclude if name not in modules]
+    if unknown:
+        raise ValueError(f"quant.exclude names {unknown}: the model has no such modules")
+    _check(example, quant)
+    return _quantised(to_onnx(model, example), quant)
+
+
+def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
     import onnx
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    _check(proto, quant)
-    with tempfile.TemporaryDirectory() as folder, quiet(), _quiet_sessions():
+    with tempfile.TemporaryDirectory() as folder, quiet(), _quiet_calibration():
         shaped, out = Path(folder) / "shaped.onnx", Path(folder) / "int8.onnx"
         try:
             # The exporter has optimised the graph; doing it again would rename the nodes left out.
@@ -77,13 +74,10 @@ def quantise(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
         return onnx.load(out)
 
 
-def _check(proto: onnx.ModelProto, quant: Quant) -> None:
-    from onnx.helper import tensor_dtype_to_np_dtype
-
+def _check(example: Tensor, quant: Quant) -> None:
     if quant.method not in _METHODS:
         raise ValueError(f"quant.method must be one of {sorted(_METHODS)}, got {quant.method!r}")
-    kind = proto.graph.input[0].type.tensor_type
-    dtype, shape = tensor_dtype_to_np_dtype(kind.elem_type), tuple(d.dim_value for d in kind.shape.dim[1:])
+    dtype, shape = str(example.dtype).removeprefix("torch."), tuple(example.shape[1:])
     images = quant.images
     if len(images) == 0 or images.dtype != dtype or images.shape[1:] != shape:
         raise ValueError(
@@ -95,10 +89,12 @@ def _check(proto: onnx.ModelProto, quant: Quant) -> None:
 def _reader(images: np.ndarray) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
+    size = _batch(len(images))
+
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.batches: Iterator[dict[str, np.ndarray]] = iter(
-                [{INPUT: images[i : i + _BATCH]} for i in range(0, len(images), _BATCH)]
+                [{INPUT: images[i : i + size]} for i in range(0, len(images), size)]
             )
 
         def get_next(self) -> dict[str, np.ndarray] | None:
@@ -107,13 +103,19 @@ def _reader(images: np.ndarray) -> Any:
     return Reader()
 
 
+def _batch(images: int) -> int:
+    """The calibrator wants batches of one size."""
+    return next(size for size in range(_BATCH, 0, -1) if images % size == 0)
+
+
 def _kept_batches(images: int) -> int:
     """How many batches' activations the calibrator holds before it sums them up; all would not fit in memory.
 
     It fails when nothing is left over at the end, so the number must not divide that of the batches.
     """
-    batches = -(-images // _BATCH)
-    return next(k for k in range(2, batches + 3) if batches % k)
+    size = _batch(images)
+    batches = images // size
+    return next(k for k in itertools.count(max(2, _BATCH // size)) if batches % k)
 
 
 def _before_weights(proto: onnx.ModelProto) -> list[str]:
@@ -144,16 +146,19 @@ def _lacks_vnni() -> bool:
     from compress.measure.counters import cpu_flags
 
     flags = cpu_flags()
-    return platform.machine() in ("x86_64", "AMD64") and bool(flags) and not flags & {"avx512_vnni", "avx_vnni"}
+    return (
+        platform.machine() in ("x86_64", "AMD64") and bool(flags) and not flags & {"avx512_vnni", "avx_vnni"}
+    )
 
 
 @contextmanager
-def _quiet_sessions() -> Iterator[None]:
-    """ONNX Runtime's own sessions for calibration, without their warnings."""
+def _quiet_calibration() -> Iterator[None]:
+    """Without the calibrator's prints and the warnings of its sessions."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         onnxruntime.set_default_logger_severity(2)

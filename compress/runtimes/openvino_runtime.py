@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,7 @@ _FILE = "model.xml"
 class OpenvinoRuntime(Runtime):
     """OpenVINO's IR, made from the same ONNX graph as ``OnnxRuntime``'s file, weights in float32.
 
-    The graph is read by the core's own ONNX frontend: ``openvino.convert_model`` would send telemetry.
+    The graph is read by the core's own ONNX frontend; nothing of OpenVINO's telemetry is loaded.
     """
 
     kind: Literal["openvino"] = "openvino"
@@ -44,7 +46,6 @@ class OpenvinoRuntime(Runtime):
         if problems := [line for line in lines if line]:
             raise InputError(problems)
         import onnx
-        import openvino
 
         from compress.runtimes.onnx_export import to_onnx
         from compress.runtimes.onnx_quantize import to_int8_onnx
@@ -53,7 +54,7 @@ class OpenvinoRuntime(Runtime):
             proto = to_onnx(model, example) if quant is None else to_int8_onnx(model, example, quant)
             source = folder / "model.onnx"
             onnx.save(proto, source)
-            openvino.save_model(_core().read_model(source), folder / _FILE, compress_to_fp16=False)
+            _openvino().save_model(_core().read_model(source), folder / _FILE, compress_to_fp16=False)
             source.unlink()
             write_manifest(
                 folder,
@@ -114,6 +115,17 @@ class OpenvinoRuntime(Runtime):
 @cache
 def _core() -> Any:
     """One core for the process: each would load the CPU plugin again."""
-    import openvino
+    return _openvino().Core()
 
-    return openvino.Core()
+
+def _openvino() -> Any:
+    """The package, imported as if openvino-telemetry were not installed: else the import alone writes an
+    identifier into the user's home and sends a usage event."""
+    hidden = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if hidden:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]

@@ -44,7 +44,7 @@ class TorchRuntime(Runtime):
         from compress.runtimes.onnx_export import exported_program, folded, quiet
 
         with new_folder(path) as folder, quiet():
-            plain = folded(model, example).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            plain = folded(model, example).to(memory_format=torch.channels_last)
             torch.export.save(exported_program(plain, example), folder / _FILE)
             write_manifest(
                 folder, runtime=self.kind, file=_FILE, example=example, int8=False, threads=self.threads

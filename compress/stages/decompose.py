@@ -46,13 +46,11 @@ class Decompose(Stage):
     )
     energy: float = Field(0.9, gt=0, lt=1, description="Share of the squared singular values to keep.")
     round_to: int = Field(8, ge=1, description="Ranks are rounded up to a multiple of this.")
-    min_speedup: float = Field(
-        1.0, ge=1, description="A layer stays if it is more than this many times faster."
-    )
+    min_speedup: float = Field(1.1, ge=1, description="How many times faster a layer must be to stay.")
     max_layers: int = Field(12, ge=1, description="Distinct layers timed at most, largest saving first.")
     epochs: int = Field(10, ge=0, description="Fine-tuning after it.")
     lr: float | None = Field(
-        None, gt=0, description="Peak of the fine-tuning; a tenth of the recipe's if out."
+        None, gt=0, description="Peak of the fine-tuning; from the recipe's if left out."
     )
 
     def plan(self, net: Net, ctx: Context) -> Plan:

@@ -81,7 +81,7 @@ class Distill(Stage):
         return Plan(notes=tuple(notes))
 
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
-        from compress.training.device import use_bf16
+        from compress.training.device import use_bf16_forward
 
         self._check(net)
         lr = self._lr(net, ctx)
@@ -90,7 +90,11 @@ class Distill(Stage):
         ctx.log(f"distill: {_compared(_tune_f1(teacher, ctx), before)}")
         student = net if self.student is None else self._fresh(net, ctx)
         loss = TeacherLoss(
-            teacher, self.temperature, self.alpha, bf16=use_bf16(ctx.train_spec), keep=bool(self.views)
+            teacher,
+            self.temperature,
+            self.alpha,
+            bf16=use_bf16_forward(ctx.train_spec),
+            keep=bool(self.views),
         )
         train_net(
             student,
@@ -173,7 +177,6 @@ class TeacherLoss:
             self.module = fold_batchnorm(teacher.module, teacher.example())
         except CompressError:  # a net that cannot be folded teaches as well, only slower
             self.module = teacher.module.eval()
-        self.module.requires_grad_(False)
         self.known: dict[bytes, Tensor] = {}
 
     def __call__(self, logits: Tensor, soft_targets: Tensor, images: Tensor) -> Tensor:

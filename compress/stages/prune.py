@@ -123,7 +123,7 @@ class Prune(Stage):
         macs = before = count_macs(net.module, net.example())
         for i, widths in enumerate(steps):
             remove_channels(net.module, net.example(), self._choose(net, widths, ctx))
-            reestimate(net.module, (images for images, _ in _batches(net, ctx.calib)))
+            reestimate(net.module, (images for images, _ in _batches(net, ctx.calib, 128)))
             fewer = count_macs(net.module, net.example())
             ctx.log(f"prune: step {i + 1} of {len(steps)}: MACs {macs / 1e6:.2f} M -> {fewer / 1e6:.2f} M")
             macs = fewer
@@ -154,7 +154,7 @@ class Prune(Stage):
         import numpy as np
 
         drawn = np.random.default_rng(ctx.seed).permutation(len(ctx.train))[: self.samples]
-        return lambda: _batches(net, ctx.train.take(drawn))
+        return lambda: _batches(net, ctx.train.take(drawn), 32)
 
     def _check_reach(self, reach: float) -> None:
         if reach < self.target - 0.01:
@@ -216,10 +216,10 @@ def _left(fixed: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-def _batches(net: Net, data: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(net: Net, data: ImageSet, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Normalised images at the net's size, and targets, in order."""
     from compress.data.loader import Batches
     from compress.training.batch import inputs
 
-    for images, targets in Batches(data, 32):
+    for images, targets in Batches(data, size):
         yield inputs(images, net.preprocess), targets

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compress.errors import InputError
+from compress.errors import InputError, NoEffectError
 from compress.net import Net, Quant
 from compress.stages.base import Context, Plan, Ratio, Stage
 
@@ -71,6 +71,8 @@ class Quantize(Stage):
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         from compress.ops.fold import fold_batchnorm
 
+        if not plan.what:
+            raise NoEffectError("quantize: the plan names no way to quantize")
         net.module = fold_batchnorm(net.module, net.example())
         net.quant = Quant(self._images(ctx), plan.what["method"], tuple(plan.what["exclude"]))
         return net

@@ -78,8 +78,14 @@ def test_svd_error_is_eckart_young(rank: int) -> None:
 
 
 def tucker_error(conv: nn.Conv2d, ranks: tuple[int, int]) -> float:
-    first, core, last = tucker2(conv, ranks)
-    weight = torch.einsum("oj,jikl,ic->ockl", last.weight[:, :, 0, 0], core.weight, first.weight[:, :, 0, 0])
+    weight = torch.eye(conv.in_channels).double()[:, :, None, None]
+    for factor in tucker2(conv, ranks):  # a 1x1 before or behind multiplies channels alone
+        taps = weight if weight.shape[-1] > 1 else weight[:, :, 0, 0]
+        if factor.kernel_size == (1, 1):
+            weight = torch.einsum("oj,jc...->oc...", factor.weight[:, :, 0, 0], taps)
+        else:
+            weight = torch.einsum("ojkl,jc->ockl", factor.weight, taps)
+        weight = weight if weight.ndim == 4 else weight[:, :, None, None]
     return float((weight - conv.weight).norm().detach())
 
 
@@ -90,7 +96,7 @@ def test_tucker_error_falls_with_rank_and_is_within_the_hosvd_bounds() -> None:
     by_out = np.linalg.svd(weight.reshape(10, -1), compute_uv=False)
     by_in = np.linalg.svd(weight.transpose(1, 0, 2, 3).reshape(12, -1), compute_uv=False)
     errors = []
-    for rin, rout in [(2, 2), (4, 4), (8, 7), (12, 10)]:
+    for rin, rout in [(2, 2), (4, 4), (4, 10), (8, 10), (12, 10)]:
         error = tucker_error(conv, (rin, rout))
         tails = (by_in[rin:] ** 2).sum(), (by_out[rout:] ** 2).sum()
         assert max(tails) - 1e-9 <= error**2 <= sum(tails) + 1e-9
@@ -110,6 +116,23 @@ def test_a_conv_that_is_low_rank_is_found_exactly() -> None:
     assert tucker_ranks(conv.weight, 1 - 1e-12, 1) == (5, 3)
     assert tucker_error(conv, (5, 3)) < 1e-8
     assert tucker_error(conv, (4, 3)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kernels"), [((12, 4), [3, 1]), ((5, 10), [1, 3]), ((12, 10), [3]), ((5, 4), [1, 3, 1])]
+)
+def test_a_side_at_full_rank_gets_no_1x1(ranks: tuple[int, int], kernels: list[int]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(12, 10, 3, stride=2, padding=1).double()
+    factors = tucker2(conv, ranks)
+    assert [f.kernel_size[0] for f in factors] == kernels
+    assert [f.bias is not None for f in factors] == [False] * (len(kernels) - 1) + [True]
+    x, weight = torch.randn(2, 12, 8, 8).double(), conv.weight.detach()
+    with torch.no_grad():
+        difference = (factors(x) - conv(x)).norm() / conv(x).norm()
+    lost = tucker_error(conv, ranks) / float(weight.norm())
+    assert (difference < 1e-9) == (lost < 1e-9) == (ranks == (12, 10))
+    assert difference < 2 * lost + 1e-9
 
 
 def test_factors_are_plain_layers_that_train_copy_and_pickle() -> None:

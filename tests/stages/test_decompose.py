@@ -109,7 +109,7 @@ def test_method_chooses_the_kind_of_layer(method: str, ranks: set[int], low_net:
 
 def test_layers_that_are_not_faster_are_left(low_net: Net, ctx: Context) -> None:
     # A layer costs as much as 95 k MACs: dense.0 saves 209 k for two more, an expansion 82 k for one more.
-    plan = Decompose().plan(low_net, with_bench(ctx, Ledger(per_layer=95e3)))
+    plan = Decompose(min_speedup=1).plan(low_net, with_bench(ctx, Ledger(per_layer=95e3)))
     assert list(plan.what) == ["dense.0"]
     assert any("not faster in ledger" in note for note in plan.notes)
 
@@ -144,7 +144,7 @@ def test_max_layers_bounds_the_timings_and_says_so(low_net: Net, ctx: Context) -
 
 
 def test_min_speedup_asks_for_more(low_net: Net, ctx: Context) -> None:
-    all_ratios = Decompose().plan(low_net, with_bench(ctx, Ledger())).what
+    all_ratios = Decompose(min_speedup=1).plan(low_net, with_bench(ctx, Ledger())).what
     few = Decompose(min_speedup=3).plan(low_net, with_bench(ctx, Ledger())).what
     assert set(few) < set(all_ratios)
     assert "dense.0" in few
@@ -192,14 +192,14 @@ def test_apply_factorises_trains_and_stays_a_plain_net(learned_net: Net, learned
     before = ctx.bench.f1(learned_net, ctx.tune)
     owned = learned_net.copy()
     net = stage.apply(owned, plan, ctx)
-    for name, ranks in plan.what.items():
+    for name in plan.what:
         factors = net.module.get_submodule(name)
         assert isinstance(factors, nn.Sequential)
-        assert [type(m) for m in factors] in ([nn.Conv2d] * (len(ranks) + 1), [nn.Linear] * 2)
+        assert {type(m) for m in factors} <= {nn.Conv2d, nn.Linear}
     assert not net.module.training
     calls, parent = layer_calls(net.module, net.example()), layer_calls(learned_net.module, net.example())
     assert sum(c.macs for c in calls) < sum(c.macs for c in parent)
-    assert ctx.bench.f1(net, ctx.tune) > before - 0.3
+    assert ctx.bench.f1(net, ctx.tune) > before - 0.05
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from coherent import check_coherent
 from pydantic import ValidationError
 from tinynet import digits, tiny_net
 from torch import nn
-from torchvision.models import get_model
+from torchvision.models import MobileNetV3, get_model
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
 from compress.data.images import ImageSet
 from compress.errors import InputError, NoEffectError
+from compress.models.arch import build
 from compress.net import Net, Preprocess
 from compress.ops.flops import count_macs
 from compress.ops.importance import scores
@@ -93,9 +96,15 @@ def test_planning_leaves_the_net_as_it_is_and_repeats(small_net: Net, ctx: Conte
     assert any("stem.0" in note and "no narrower width" in note for note in plan.notes)
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
-@pytest.mark.parametrize("target", [0.3, 0.5])
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    ("name", "target", "scope"),
+    [
+        ("mobilenet_v3_small", 0.5, "global"),
+        ("mobilenet_v3_small", 0.3, "local"),
+        ("mobilenet_v2", 0.4, "global"),
+        ("mobilenet_v2", 0.6, "local"),
+    ],
+)
 def test_real_nets_meet_the_target_as_planned(name: str, target: float, scope: str, ctx: Context) -> None:
     net = zoo_net(name)
     stage = Prune(target=target, scope=scope, importance="l1", **QUICK)
@@ -105,7 +114,7 @@ def test_real_nets_meet_the_target_as_planned(name: str, target: float, scope: s
     assert count_macs(slim.module, slim.example()) == plan.what["macs"][-1]
     check_coherent(slim.module)
     for layer, width in plan.what["widths"][-1].items():
-        assert slim.module.get_submodule(layer).out_channels == width
+        assert len(slim.module.get_submodule(layer).weight) == width  # type: ignore[arg-type]
     old = dict(net.module.named_modules())
     for layer, new in slim.module.named_modules():
         if isinstance(new, nn.Conv2d):
@@ -117,17 +126,19 @@ def test_real_nets_meet_the_target_as_planned(name: str, target: float, scope: s
 
 
 @pytest.mark.parametrize(
-    "file", ["mobilenetv3.yaml", "efficientnet_b0.yaml", "squeezenet.yaml", "example.yaml"]
+    ("file", "round_to"),
+    [("mobilenetv3.yaml", 16), ("efficientnet_b0.yaml", 8), ("squeezenet.yaml", 16), ("example.yaml", 4)],
 )
-def test_model_files_are_pruned_and_stay_coherent(file: str, model_yaml: Path, ctx: Context) -> None:
-    arch = pytest.importorskip("compress.models.arch")
+def test_model_files_are_pruned_and_stay_coherent(
+    file: str, round_to: int, model_yaml: Path, ctx: Context
+) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = arch.build(model_yaml / file, num_classes=10).eval()
+        module = build(model_yaml / file, num_classes=10).eval()
     net = Net(module, Preprocess(64), tuple(str(i) for i in range(10)))
-    stage = Prune(target=0.4, scope="local", importance="l2", round_to=8, **QUICK)
+    stage = Prune(target=0.4, scope="local", importance="l2", round_to=round_to, **QUICK)
     slim = stage.apply(net.copy(), stage.plan(net, ctx), ctx)
-    assert removed_fraction(slim, net) == pytest.approx(0.4, abs=0.02)
+    assert removed_fraction(slim, net) == pytest.approx(0.4, abs=0.05 if file == "example.yaml" else 0.01)
     check_coherent(slim.module)
     assert slim.module(torch.zeros(3, 3, 64, 64)).shape == (3, 10)
 
@@ -156,7 +167,7 @@ def test_a_plan_without_channels_has_no_effect(small_net: Net, ctx: Context) -> 
 
 
 def test_max_layer_is_the_most_a_layer_loses(small_net: Net, ctx: Context) -> None:
-    plan = Prune(target=0.2, max_layer=0.25, **QUICK).plan(small_net, ctx)
+    plan = Prune(target=0.1, max_layer=0.25, **QUICK).plan(small_net, ctx)
     for layer, width in plan.what["widths"][-1].items():
         assert width >= 0.75 * plan.what["before"][layer]
     with pytest.raises(InputError, match=r"max_layer 0\.25"):
@@ -164,7 +175,7 @@ def test_max_layer_is_the_most_a_layer_loses(small_net: Net, ctx: Context) -> No
 
 
 def test_ignored_layers_stay(small_net: Net, ctx: Context) -> None:
-    stage = Prune(target=0.2, ignore=("block1", "dense.0"), **QUICK)
+    stage = Prune(target=0.1, ignore=("block1", "dense.0"), **QUICK)
     slim = stage.apply(small_net.copy(), stage.plan(small_net, ctx), ctx)
     assert slim.module.block1.body[0][0].out_channels == 64  # type: ignore[union-attr, index]
     assert slim.module.block2.body[0][0].out_channels < 64  # type: ignore[union-attr, index]
@@ -200,7 +211,7 @@ def test_magnitude_takes_the_channels_a_slow_reference_takes(
     net = Net(two_convs(), ctx.baseline.preprocess, ctx.baseline.labels)
     with torch.no_grad():
         net.module[1].weight.uniform_(0.5, 1.5)  # type: ignore[index]
-    first, norm, second = net.module[0].weight, net.module[1].weight, net.module[3].weight  # type: ignore[index]
+    first, norm, second = (net.module[i].weight.detach() for i in (0, 1, 3))  # type: ignore[index]
     score = []
     for channel in range(8):
         written = sum(abs(float(w)) ** power for w in first[channel].flatten())
@@ -226,7 +237,7 @@ def test_taylor_takes_the_channels_a_slow_reference_takes(ctx: Context) -> None:
         F.cross_entropy(probe(x), torch.from_numpy(ctx.train.targets[half])).backward()
         for total, i in zip(squares, (0, 3), strict=True):
             total += probe[i].weight.grad ** 2
-    a, b = ((probe[i].weight * (s / 2).sqrt()).abs() for i, s in zip((0, 3), squares, strict=True))
+    a, b = ((probe[i].weight.detach() * (s / 2).sqrt()).abs() for i, s in zip((0, 3), squares, strict=True))
     score = [(float(a[c].sum()) + float(b[:, c].sum())) / 2 for c in range(8)]
     kept = sorted(np.argsort(score)[4:])
     stage = Prune(target=0.5, round_to=4, **QUICK)
@@ -234,19 +245,18 @@ def test_taylor_takes_the_channels_a_slow_reference_takes(ctx: Context) -> None:
     assert torch.equal(slim.module[0].weight, net.module[0].weight[kept])  # type: ignore[index]
 
 
-@pytest.mark.parametrize("importance", ["group_taylor", "l1"])
-def test_the_channels_rated_low_matter_least(learned_net: Net, learned_ctx: Context, importance: str) -> None:
+def test_the_channels_rated_low_matter_least(learned_net: Net, learned_ctx: Context) -> None:
     """On a net that has learned, taking the lowest-rated channels costs less loss than the highest."""
     from compress.ops.channels import find_groups, remove_channels
     from compress.ops.widths import lowest
 
-    stage = Prune(importance=importance, **QUICK)
+    stage = Prune(**QUICK)
     groups, _ = find_groups(learned_net.module, learned_net.example(), round_to=16)
     rated = scores(
         learned_net.module,
         learned_net.example(),
         groups,
-        importance,
+        "group_taylor",
         stage._rating(learned_net, learned_ctx),
     )
 
@@ -272,7 +282,7 @@ def test_steps_narrow_and_train_in_turns(learned_net: Net, learned_ctx: Context)
     plan = stage.plan(learned_net, learned_ctx)
     widths = plan.what["widths"]
     assert len(widths) == 3
-    for earlier, later in zip(widths, widths[1:], strict=False):
+    for earlier, later in pairwise(widths):
         assert earlier.keys() <= later.keys()
         assert all(later[name] <= width for name, width in earlier.items())
     macs = plan.what["macs"]
@@ -321,18 +331,28 @@ def test_images_of_another_size_than_the_net_takes(small_net: Net, ctx: Context)
     big = np.ascontiguousarray(data.images.repeat(2, axis=1).repeat(2, axis=2))
     ctx.train = ctx.calib = ImageSet(big, data.targets, data.labels)
     stage = Prune(target=0.4, **QUICK)
-    stage.apply(small_net.copy(), stage.plan(small_net, ctx), ctx)
+    slim = stage.apply(small_net.copy(), stage.plan(small_net, ctx), ctx)
+    assert removed_fraction(slim, small_net) == pytest.approx(0.4, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v2"])
-def test_a_pruned_net_exports_to_onnx_and_runs_equal(name: str, ctx: Context, tmp_path: Path) -> None:
-    net = zoo_net(name)
-    stage = Prune(target=0.5, **{**QUICK, "samples": 8})
-    slim = stage.apply(net.copy(), stage.plan(net, ctx), ctx).module
-    x = torch.rand(2, 3, 64, 64)
+def test_a_pruned_net_exports_to_onnx_and_runs_equal(ctx: Context, tmp_path: Path) -> None:
+    """torchvision's own V3 blocks (depthwise, squeeze-and-excitation, residual), three of them."""
+    blocks = [
+        InvertedResidualConfig(16, 3, 64, 32, False, "RE", 2, 1, 1),
+        InvertedResidualConfig(32, 5, 96, 32, True, "HS", 1, 1, 1),
+        InvertedResidualConfig(32, 5, 96, 48, True, "HS", 2, 1, 1),
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Net(MobileNetV3(blocks, 64, 10).eval(), Preprocess(32), ctx.baseline.labels)
+    stage = Prune(target=0.5, **QUICK)
+    plan = stage.plan(net, ctx)
+    assert {"features.2.block.0.0", "features.2.block.2.fc1"} <= plan.what["before"].keys()
+    slim = stage.apply(net.copy(), plan, ctx).module
+    x = torch.rand(2, 3, 32, 32)
     path = tmp_path / "net.onnx"
     torch.onnx.export(slim, (x,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(out, slim(x).numpy(), atol=1e-4, rtol=1e-3)
+        np.testing.assert_allclose(out, slim(x).numpy(), atol=1e-5, rtol=1e-3)

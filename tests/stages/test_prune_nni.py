@@ -164,7 +164,7 @@ def test_grouped_convolutions_and_subclasses(ctx: Context) -> None:
 
 
 def test_it_repeats_and_fine_tunes(learned_net: Net, learned_ctx: Context) -> None:
-    stage = Prune(target=0.4, engine="nni", steps=2, epochs=2, samples=64)
+    stage = Prune(target=0.4, engine="nni", steps=2, epochs=6, samples=64)
     plan = stage.plan(learned_net, learned_ctx)
     assert plan == stage.plan(learned_net, learned_ctx)
     slim = stage.apply(learned_net.copy(), plan, learned_ctx)

@@ -11,12 +11,14 @@ from tinynet import TorchBench
 from torch import nn
 
 from compress.data.images import ImageSet
-from compress.errors import InputError
+from compress.errors import InputError, NoEffectError
 from compress.net import Net, Quant
 from compress.ops.fakequant import fake_quantized
 from compress.ops.surgery import is_under, layer_calls
-from compress.stages.base import Context, Ratio
+from compress.stages.base import Context, Plan, Ratio
 from compress.stages.quantize import Quantize
+from compress.stages.training import train_net
+from compress.train import fit
 
 
 class Int8Bench(TorchBench):
@@ -217,6 +219,25 @@ def test_apply_folds_and_attaches_the_quantisation(learned_net: Net, learned_ctx
     again = stage.apply(learned_net.copy(), plan, ctx)
     assert np.array_equal(again.quant.images, net.quant.images)
     assert ctx.bench.f1(net, ctx.tune) >= ctx.bench.f1(learned_net, ctx.tune) - stage.max_drop
+
+
+def test_an_empty_plan_is_refused(small_net: Net, ctx: Context) -> None:
+    with pytest.raises(NoEffectError, match="no way"):
+        Quantize().apply(small_net, Plan(), ctx)
+
+
+def test_training_after_it_is_quantization_aware(small_net: Net, ctx: Context) -> None:
+    """A net half trained, made int8 and trained on as int8 gains F1 as int8, and stays a plain float net."""
+    ctx = with_bench(ctx, Int8Bench())
+    half = ctx.train_spec.model_copy(update={"epochs": 4})
+    fit(small_net.module, ctx.train, half, preprocess=small_net.preprocess, log=ctx.log)
+    net = Quantize().apply(small_net, Plan(what={"method": "minmax", "exclude": ["head.3"]}), ctx)
+    keys, before = list(net.module.state_dict()), ctx.bench.f1(net, ctx.tune)
+    train_net(net, ctx, epochs=6, lr=0.01)
+    assert ctx.bench.f1(net, ctx.tune) > before + 0.2
+    assert list(net.module.state_dict()) == keys
+    assert not any(m._forward_pre_hooks for m in net.module.modules())
+    pickle.loads(pickle.dumps(net))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])

@@ -1,0 +1,55 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from compress.measure import counters
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs", "layers"),
+    [("mobilenet_v3_small", 2_542_856, 56.5e6, 54), ("mobilenet_v2", 3_504_872, 300.8e6, 53)],
+)
+def test_known_nets(name, params, macs, layers):
+    net = torchvision.models.get_model(name, weights=None)
+    got = counters.count(net, torch.zeros(3, 3, 224, 224))
+    assert got.params == params
+    assert got.macs == pytest.approx(macs, rel=2e-3)
+    assert got.layers == layers
+    assert net.training
+
+
+def test_by_hand():
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 5, bias=False)
+    )
+    got = counters.count(net, torch.zeros(1, 4, 6, 6))
+    assert got == counters.Counts(params=8 * 2 * 9 + 8 + 640, macs=16 * 8 * 2 * 9 + 640, layers=2)
+
+
+def test_shared_weights_count_once_and_their_work_twice():
+    layer = nn.Linear(6, 6, bias=False)
+    got = counters.count(nn.Sequential(layer, nn.ReLU(), layer), torch.zeros(1, 6))
+    assert got == counters.Counts(params=36, macs=72, layers=1)
+
+
+def test_the_machine_is_the_same_in_another_process_and_json():
+    code = "import json; from compress.measure.counters import machine; print(json.dumps(machine()))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert json.loads(out) == counters.machine()
+    assert {"id", "cpu", "cores", "os", "python", "versions"} <= counters.machine().keys()
+    assert counters.machine()["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+def test_the_machine_costs_no_torch():
+    code = "import sys; from compress.measure.counters import machine; machine(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

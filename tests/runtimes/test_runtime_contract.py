@@ -1,0 +1,268 @@
+"""What every runtime must do, whichever are installed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import nn
+
+from compress.errors import CompressError, InputError
+from compress.net import Quant
+from compress.runtimes.base import MANIFEST, Artifact
+from compress.runtimes.deploy import eager_logits, export_net, parity
+from compress.runtimes.kinds import BY_KIND, RUNTIMES, load_artifact, open_artifact
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY = pytest.mark.parametrize("cls", RUNTIMES)
+
+
+@EVERY
+def test_round_trip_through_json_and_yaml(cls):
+    for spec in (cls(), cls(threads=2)):
+        assert cls.model_validate(json.loads(spec.model_dump_json())) == spec
+        assert cls.model_validate(yaml.safe_load(yaml.safe_dump(spec.canonical()))) == spec
+    with pytest.raises(ValidationError):
+        cls(threads=0)
+    assert BY_KIND[cls().kind] is cls
+
+
+@EVERY
+def test_a_missing_package_is_one_line(cls):
+    package = cls().kind
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+from pathlib import Path
+from compress.errors import InputError
+from compress.runtimes.kinds import BY_KIND, installed
+from compress.runtimes.base import Artifact
+runtime = BY_KIND[{package!r}]()
+assert type(runtime) not in installed()
+print(runtime.missing())
+try:
+    runtime.load(Artifact(Path("anywhere")))
+except InputError as error:
+    print(*error.problems)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    line = f"{package} is not installed: pip install {package}"
+    assert done.stdout.splitlines() == [line, line], done.stderr
+
+
+def test_agrees_with_torch_on_every_batch(net, runtime, artifact, pictures):
+    want = eager_logits(net, pictures)
+    assert len(set(want.argmax(1))) >= 3
+    free, one = runtime.load(artifact, batch=None), runtime.load(artifact, batch=1)
+    four = runtime.load(artifact, batch=4)
+    allowed = 1e-4 * np.abs(want).max()
+    for n in (1, 3, len(pictures)):
+        got = free(pictures[:n])
+        assert got.dtype == np.float32
+        assert got.shape == (n, 4)
+        assert np.abs(got - want[:n]).max() < allowed
+    for i in (0, 5):
+        assert np.abs(one(pictures[i : i + 1]) - want[i]).max() < allowed
+    assert np.abs(four(pictures[4:8]) - want[4:8]).max() < allowed
+    assert parity(net, runtime, artifact, pictures).ok
+
+
+def test_results_are_the_callers_own(runtime, relu6_artifact, pictures):
+    for batch in (1, None):
+        run = runtime.load(relu6_artifact, batch=batch)
+        first = run(pictures[:1])
+        kept = first.copy()
+        run(pictures[9:10])
+        assert np.array_equal(first, kept)
+
+
+def test_memory_mapped_and_sliced_images(runtime, relu6_artifact, pictures, tmp_path):
+    np.save(tmp_path / "p.npy", np.repeat(pictures, 2, axis=0))
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")[::2]
+    run = runtime.load(relu6_artifact, batch=None)
+    assert np.array_equal(run(mapped), run(pictures))
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_a_batch_that_does_not_fit_is_refused(runtime, relu6_artifact, pictures, batch):
+    run = runtime.load(relu6_artifact, batch=batch)
+    n = batch or "N"
+    with pytest.raises(InputError, match=rf"takes uint8 {n} x 32 x 32 x 3, got float32 1 x 32 x 32 x 3"):
+        run(pictures[:1].astype(np.float32))
+    with pytest.raises(InputError, match=r"got uint8 1 x 3 x 32 x 32"):
+        run(pictures[:1].transpose(0, 3, 1, 2))
+    with pytest.raises(InputError, match=r"got uint8 0 x"):
+        run(pictures[:0])
+    if batch:
+        with pytest.raises(InputError, match=r"got uint8 2 x"):
+            run(pictures[:2])
+
+
+def test_a_fresh_process_gives_the_same_logits(runtime, relu6_artifact, pictures, tmp_path):
+    np.save(tmp_path / "in.npy", pictures)
+    code = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from compress.runtimes.kinds import load_artifact
+images = np.load({str(tmp_path / "in.npy")!r})
+np.save({str(tmp_path / "out.npy")!r}, load_artifact(Path({str(relu6_artifact.path)!r}), None)(images))
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(runtime.kind == "torch")
+    assert np.array_equal(np.load(tmp_path / "out.npy"), load_artifact(relu6_artifact.path, None)(pictures))
+
+
+def test_what_lies_in_the_folder(net, runtime, artifact):
+    meta = json.loads((artifact.path / MANIFEST).read_text())
+    assert meta == artifact.meta
+    assert meta["runtime"] == runtime.kind
+    assert meta["input"] == {"shape": [32, 32, 3], "dtype": "uint8"}
+    assert meta["int8"] is False
+    assert meta["labels"] == list(net.labels) == json.loads((artifact.path / "labels.json").read_text())
+    assert meta["preprocess"] == {"size": 32, "mean": [0.5, 0.4, 0.6], "std": [0.2, 0.25, 0.3]}
+    assert (artifact.path / meta["file"]).is_file()
+    params = sum(p.numel() for p in net.module.parameters())
+    assert artifact.bytes > 4 * params * 0.9  # float32 stays float32
+    text = b"".join(f.read_bytes() for f in artifact.path.iterdir())
+    assert str(ROOT).encode() not in text, "a path of this machine is in the artifact"
+    assert not list(artifact.path.parent.glob(".*")), "scratch folders are left"
+    again, _ = open_artifact(artifact.path)
+    assert again == runtime
+
+
+def test_export_leaves_the_net_as_it_is(relu6_net, runtime, tmp_path):
+    net = relu6_net.copy()
+    net.module.train()
+    before = {k: v.clone() for k, v in net.module.state_dict().items()}
+    export_net(net, runtime, tmp_path / "a")
+    assert net.module.training
+    assert all(torch.equal(v, before[k]) for k, v in net.module.state_dict().items())
+
+
+def test_a_bare_module_with_a_float_input(runtime, tmp_path):
+    torch.manual_seed(0)
+    layer = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()).eval()
+    x = torch.randn(2, 8, 10, 12)
+    artifact = runtime.export(layer, x[:1], tmp_path / "layer")
+    assert artifact.meta["input"] == {"shape": [8, 10, 12], "dtype": "float32"}
+    assert "labels" not in artifact.meta
+    with torch.no_grad():
+        want = layer(x).numpy()
+    assert np.abs(runtime.load(artifact, batch=None)(x.numpy()) - want).max() < 1e-5
+    assert np.abs(runtime.load(artifact)(x[1:].numpy()) - want[1:]).max() < 1e-5
+
+
+def test_int8_is_honoured_or_refused(relu6_net, runtime, quant, tmp_path):
+    net = relu6_net.copy()
+    net.quant = quant
+    if not runtime.int8:
+        with pytest.raises(ValueError, match="has no int8"):
+            export_net(net, runtime, tmp_path / "q")
+        assert list(tmp_path.iterdir()) == []
+        return
+    artifact = export_net(net, runtime, tmp_path / "q")
+    assert artifact.meta["int8"] is True
+    weights = sum(f.stat().st_size for f in artifact.path.iterdir() if f.suffix in (".onnx", ".bin"))
+    net.quant = None
+    plain = export_net(net, runtime, tmp_path / "f")
+    big = sum(f.stat().st_size for f in plain.path.iterdir() if f.suffix in (".onnx", ".bin"))
+    assert weights < 8 * 1024 + big  # tiny nets: the nodes weigh more than the weights
+    found = parity(net, runtime, artifact, quant.images)
+    assert found.int8
+    assert found.agreement >= 0.75
+    assert 0 < found.max_difference
+
+
+def test_an_artifact_there_already_is_replaced(relu6_net, runtime, tmp_path, pictures):
+    layer = nn.Conv2d(3, 4, 1)
+    path = tmp_path / "a"
+    path.mkdir()  # empty: fine
+    runtime.export(layer, torch.zeros(1, 3, 4, 4), path)
+    runtime.export(layer, torch.zeros(1, 3, 5, 5), path)
+    assert Artifact(path).meta["input"]["shape"] == [3, 5, 5]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_other_things_there_are_left_alone(runtime, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("ten years")
+    (tmp_path / "file").write_text("x")
+    for name in ("mine", "file"):
+        with pytest.raises(InputError, match="exists and is not an artifact"):
+            runtime.export(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4), tmp_path / name)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "ten years"
+
+
+def test_a_failed_export_leaves_nothing_and_keeps_the_old(runtime, tmp_path):
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return x.reshape(2, -1) if x.shape[0] == 2 else x.reshape(x.shape[0] + 1, -1)
+
+    path = tmp_path / "a"
+    runtime.export(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4), path)
+    with pytest.raises(CompressError) as caught:
+        runtime.export(Fixed(), torch.zeros(1, 3, 4, 4), path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert Artifact(path).meta["input"]["shape"] == [3, 4, 4]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_export_is_silent(relu6_net, runtime, tmp_path):
+    """In a process of its own: an exporter may write past Python's own streams."""
+    code = f"""
+import torch
+from pathlib import Path
+from compress.net import Quant
+from compress.runtimes.kinds import BY_KIND
+runtime = BY_KIND[{runtime.kind!r}]()
+layer = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+images = torch.rand(20, 3, 9, 9)
+quant = Quant(images.numpy()) if runtime.int8 else None
+runtime.load(runtime.export(layer, images[:1], Path({str(tmp_path / "a")!r}), quant), None)(images.numpy())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_damaged_artifact_is_named(runtime, relu6_artifact, tmp_path):
+    with pytest.raises(InputError, match=r"no artifact\.json there"):
+        open_artifact(tmp_path)
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        open_artifact(path)
+    (path / MANIFEST).write_text(json.dumps(relu6_artifact.meta))
+    with pytest.raises(InputError, match=r"is missing, so this export is damaged"):
+        open_artifact(path)
+    (path / MANIFEST).write_text(json.dumps({**relu6_artifact.meta, "runtime": "abacus"}))
+    with pytest.raises(InputError, match="runtime 'abacus' is unknown; known are onnxruntime"):
+        open_artifact(path)
+
+
+def test_every_runtime_of_this_project_is_installed_for_the_tests():
+    assert all(importlib.util.find_spec(kind) for kind in BY_KIND)
+
+
+def test_quant_that_does_not_fit_is_refused(relu6_net, runtime, pictures, tmp_path):
+    if not runtime.int8:
+        pytest.skip("no int8")
+    net = relu6_net.copy()
+    for quant, named in (
+        (Quant(pictures[:, :16]), "calibration images must be uint8 N x 32 x 32 x 3, got uint8 24 x 16"),
+        (Quant(pictures[:0]), "got uint8 0 x"),
+        (Quant(pictures, method="best"), "must be one of .*minmax.*got 'best'"),
+        (Quant(pictures, exclude=("nowhere",)), "nowhere"),
+    ):
+        net.quant = quant
+        with pytest.raises(ValueError, match=named):
+            export_net(net, runtime, tmp_path / "q")

@@ -41,12 +41,14 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     def log(line: str) -> None:
         folder.log(line)
-        console.print(line, style="dim", highlight=False, markup=False)
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
+    report: dict[str, Any] = {}
     for step in run_chain(value, store=store, log=log, progress=sys.stderr.isatty()):
         folder.add(step)
         log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
-    report = folder.finish(store)
+        if len(folder.steps) > len(value.stages):  # all stages are done: report before a long control, too
+            report = folder.finish(store)
     rows = [report["baseline"], *report["steps"]] + ([report["control"]] if report["control"] else [])
     _console(width=132).print(terminal(rows))
     final, (low, high) = report["final"], report["final"]["score_test_interval"]

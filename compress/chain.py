@@ -16,10 +16,10 @@ from compress import __version__
 from compress.errors import InputError, NoEffectError
 from compress.gate import Evidence, decide
 from compress.measure.counters import machine
-from compress.scoring import Scored, Scorer
+from compress.scoring import Beside, Scored, Scorer
 from compress.spec import digest
 from compress.stages.base import Context, Plan, Stage
-from compress.step import Step
+from compress.step import Score, Step
 from compress.store import Store, source_digest
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ class Chain:
         where = machine()["id"] if plan.measured else None
         key = digest("stage", *facts, plan.what, where)
         net, cached = self._apply(stage, plan, parent, key)
-        scored, to_parent = self.measuring.score(net, key, parent.scored)
-        kept, why = decide(stage.gate or self.recipe.gate, self._evidence(parent.scored, scored, to_parent))
+        scored, beside = self.measuring.score(net, key, parent.scored)
+        kept, why = decide(stage.gate or self.recipe.gate, self._evidence(parent.scored, scored, beside))
         step = Step(
             label=label,
             kind=stage.kind,
@@ -315,18 +315,21 @@ class Chain:
                 self.store.put_net(key, net)
             return net
 
-    def _evidence(self, parent: Scored, candidate: Scored, to_parent: Any) -> Evidence:
-        """The candidate's points at its own time, and at its parent's."""
+    def _evidence(self, parent: Scored, candidate: Scored, beside: Beside) -> Evidence:
+        """Points on val as one timing session of baseline, parent and candidate shows them."""
         assert self.measuring.baseline is not None
         base = self.measuring.baseline.score
         metric = self.recipe.metric.with_base(f1=base.f1_val, time=base.latency.median, macs=base.macs)
-        tied = metric.points(
-            f1=candidate.score.f1_val,
-            time=base.latency.median * parent.score.latency.ratio,
-            macs=candidate.score.macs,
-        )
+
+        def points(score: Score, ratio: float) -> float:
+            return metric.points(f1=score.f1_val, time=base.latency.median * ratio, macs=score.macs)
+
         return Evidence(
-            parent.score.points_val, candidate.score.points_val, tied, to_parent.low, to_parent.high
+            parent=min(parent.score.points_val, points(parent.score, beside.parent_ratio)),
+            candidate=candidate.score.points_val,
+            tied=points(candidate.score, beside.parent_ratio),
+            low=beside.ratio.low,
+            high=beside.ratio.high,
         )
 
 

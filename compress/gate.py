@@ -24,8 +24,9 @@ class Evidence:
     """What a gate sees of a candidate and its parent, lower points are better.
 
     Attributes:
-        parent, candidate: points on val, each with its own measured time.
-        tied: the candidate's points on val if its time is taken as the parent's.
+        parent: points on val, the better of when it was scored and when it was timed beside the candidate.
+        candidate: points on val with its own measured time.
+        tied: points on val if its time is taken as the parent's.
         low, high: 95 % interval of the time candidate / parent; containing 1 is a tie.
     """
 

@@ -40,6 +40,19 @@ class Scored:
     size: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A candidate beside its parent, timed in turns with the baseline in one session.
+
+    Attributes:
+        ratio: time candidate / parent.
+        parent_ratio: time parent / baseline, as it was in that session.
+    """
+
+    ratio: Ratio
+    parent_ratio: float
+
+
 @dataclass
 class Scorer:
     """Exports, times and judges nets; the ``Bench`` of every stage.
@@ -91,8 +104,8 @@ class Scorer:
 
     # What the chain asks ------------------------------------------------------------------------
 
-    def score(self, net: Net, key: str, parent: Scored | None) -> tuple[Scored, Ratio]:
-        """Export (once), reload, measure; and the time relative to ``parent``.
+    def score(self, net: Net, key: str, parent: Scored | None) -> tuple[Scored, Beside]:
+        """Export (once), reload, measure; and how it stands beside ``parent`` in the same timing.
 
         Measurements are stored by artifact, runtime and machine, so that the same run gives the same
         numbers again.
@@ -105,7 +118,8 @@ class Scorer:
         if raw is None:
             raw = self._measure(net, artifact, parent)
             self.store.put_value("measured", asked, raw)
-        return Scored(key, artifact, self._judge(raw), net.preprocess.size), Ratio(*raw["ratio_to_parent"])
+        beside = Beside(Ratio(*raw["ratio_to_parent"]), raw["parent_ratio"])
+        return Scored(key, artifact, self._judge(raw), net.preprocess.size), beside
 
     def _artifact(self, net: Net, key: str) -> Artifact:
         path = self.store.artifact(key)
@@ -120,13 +134,12 @@ class Scorer:
             for name, data in (("val", self.splits.val), ("test", self.splits.test))
         }
         run = self.spec.load(artifact, batch=1)
-        timing = self._time(artifact, size)
-        to_parent = timing.ratio
-        if parent is not None and self.baseline is not None and parent.key != self.baseline.key:
-            to_parent = self._pair(artifact, size, parent.artifact, parent.size)
+        timing, parents = self._time(artifact, size, parent)
+        to_parent = timing.ratio_against
         counts = count(net.module, net.example())
         return {
             "ratio_to_parent": [to_parent.median, to_parent.low, to_parent.high],
+            "parent_ratio": parents.ratio.median,
             "predicted": predicted,
             "latency": {
                 "median": timing.median_ms,
@@ -206,13 +219,18 @@ class Scorer:
 
     # Measuring ----------------------------------------------------------------------------------
 
-    def _time(self, artifact: Artifact, size: int) -> Timing:
-        """The artifact in turns with the baseline's; alone when it is the baseline."""
+    def _time(self, artifact: Artifact, size: int, parent: Scored | None) -> tuple[Timing, Timing]:
+        """The artifact's time and its parent's, in turns with the baseline's; alone, it is its own parent."""
         runs = {"new": self._runner(artifact, size)}
-        if self.baseline is None:
-            return interleaved(runs, reference="new", cores=self.spec.threads)["new"]
-        runs["base"] = self._runner(self.baseline.artifact, self.baseline.size)
-        return interleaved(runs, reference="base", cores=self.spec.threads)["new"]
+        base = old = "new"
+        if self.baseline is not None:
+            base = old = "base"
+            runs["base"] = self._runner(self.baseline.artifact, self.baseline.size)
+            if parent is not None and parent.key != self.baseline.key:
+                old = "old"
+                runs["old"] = self._runner(parent.artifact, parent.size)
+        timed = interleaved(runs, reference=base, against=old, cores=self.spec.threads)
+        return timed["new"], timed[old]
 
     def _pair(self, new: Artifact, new_size: int, old: Artifact, old_size: int) -> Ratio:
         runs = {"new": self._runner(new, new_size), "old": self._runner(old, old_size)}

@@ -11,8 +11,8 @@ a pair a block in which either lost over half of its calls is dropped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Timing:
     Attributes:
         median_ms, p10_ms, p90_ms: of the ``n`` undisturbed calls.
         ratio: paired time relative to the reference, with its 95 % interval; (1, 1, 1) for itself.
+        ratio_against: the same relative to a second run of the same session; ``ratio`` without one.
         blocks, dropped: blocks that count, and blocks dropped as disturbed by other processes.
         busy: too few blocks were undisturbed, so the least disturbed ones count.
     """
@@ -47,12 +48,14 @@ class Timing:
     blocks: int
     dropped: int
     busy: bool
+    ratio_against: Ratio
 
 
 def interleaved(
     runs: Mapping[str, Callable[[], object]],
     *,
     reference: str,
+    against: str | None = None,
     seconds: float | None = None,
     precision: float = 0.01,
     min_blocks: int = 20,
@@ -64,6 +67,7 @@ def interleaved(
     Args:
         runs: by name, functions of no argument that make one call.
         reference: the name that ratios are relative to.
+        against: a second such name, for ``ratio_against``.
         seconds: stop after about this long (1.25 s a run when left out) ...
         precision: ... or earlier, when every ratio's 95 % interval is narrower than this share of it.
         min_blocks: undisturbed blocks to wait for, for up to three times ``seconds``.
@@ -71,10 +75,10 @@ def interleaved(
 
     Raises:
         CompressError: another timing on this machine did not end.
-        ValueError: ``reference`` is not among ``runs``.
+        ValueError: ``reference`` or ``against`` is not among ``runs``.
     """
-    if reference not in runs:
-        raise ValueError(f"reference {reference!r} is not among the runs {sorted(runs)}")
+    for name in {reference, against or reference} - set(runs):
+        raise ValueError(f"reference {name!r} is not among the runs {sorted(runs)}")
     budget = (1.25 * len(runs) if seconds is None else seconds) * 1e9
     rng = np.random.default_rng(seed)
     with exclusive(cores):
@@ -88,12 +92,17 @@ def interleaved(
             spent = time.perf_counter_ns() - start
             if done < min_blocks or (done % _LOOK_EVERY and spent < budget):
                 continue
-            fewest = min(len(_clean(s, sections[reference])) for s in sections.values())
+            pairs = [(s, sections[r]) for s in sections.values() for r in {reference, against or reference}]
+            fewest = min(len(_clean(one, other)) for one, other in pairs)
             if fewest < min_blocks and spent < 3 * budget:
                 continue
-            if spent >= budget or _widest(sections, reference, seed) <= precision:
+            if spent >= budget or _widest(pairs, seed) <= precision:
                 break
-    return {name: _timing(s, sections[reference], min_blocks, seed) for name, s in sections.items()}
+    timings = {name: _timing(s, sections[reference], min_blocks, seed) for name, s in sections.items()}
+    if against is None:
+        return timings
+    other = {name: _timing(s, sections[against], min_blocks, seed) for name, s in sections.items()}
+    return {name: replace(t, ratio_against=other[name].ratio) for name, t in timings.items()}
 
 
 class _Sections:
@@ -171,15 +180,13 @@ def _log_ratios(candidate: _Sections, reference: _Sections, blocks: NDArray[np.i
     return ratios
 
 
-def _widest(sections: Mapping[str, _Sections], reference: str, seed: int) -> float:
+def _widest(pairs: Sequence[tuple[_Sections, _Sections]], seed: int) -> float:
     """Width of the widest interval of a log ratio: about the share of the ratio it spans."""
     widths = [0.0]
-    for name, section in sections.items():
-        blocks = _clean(section, sections[reference])
-        if name != reference and len(blocks):
-            low, high = _bootstrap_median(
-                _log_ratios(section, sections[reference], blocks), seed, samples=400
-            )
+    for section, reference in pairs:
+        blocks = _clean(section, reference)
+        if section is not reference and len(blocks):
+            low, high = _bootstrap_median(_log_ratios(section, reference, blocks), seed, samples=400)
             widths.append(high - low)
     return max(widths)
 
@@ -198,15 +205,24 @@ def _timing(section: _Sections, reference: _Sections, min_blocks: int, seed: int
         logs = _log_ratios(section, reference, blocks)
         low, high = _bootstrap_median(logs, seed)
         ratio = Ratio(float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high)))
-    return Timing(median, p10, p90, calls.size, ratio, len(blocks), total - len(blocks), busy)
+    return Timing(median, p10, p90, calls.size, ratio, len(blocks), total - len(blocks), busy, ratio)
 
 
 def _bootstrap_median(series: Floats, seed: int, samples: int = 2000) -> tuple[float, float]:
-    """95 % interval of the median of a series whose neighbours may depend on each other."""
+    """95 % interval of the median of a series whose neighbours may depend on each other.
+
+    The percentiles are those of Hesterberg's expanded interval (What teachers should know about the
+    bootstrap, 2015), for plain ones are too narrow with few blocks.
+    """
+    from scipy.special import ndtr, stdtrit
+
     n = len(series)
     length = max(1, round(n ** (1 / 3)))
-    starts = np.random.default_rng(seed).integers(0, n, (samples, -(-n // length)))
+    drawn = -(-n // length)
+    starts = np.random.default_rng(seed).integers(0, n, (samples, drawn))
     index = (starts[:, :, None] + np.arange(length)) % n
     medians = np.median(series[index.reshape(samples, -1)[:, :n]], axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
+    free = max(drawn - 1, 1)
+    tail = 100 * float(ndtr(stdtrit(free, 0.025) * np.sqrt((free + 1) / free)))
+    low, high = np.percentile(medians, [tail, 100 - tail])
     return float(low), float(high)

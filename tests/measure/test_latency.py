@@ -46,6 +46,17 @@ def test_twice_as_slow_is_a_ratio_of_two():
     assert (got["base"].ratio.median, got["base"].ratio.low, got["base"].ratio.high) == (1, 1, 1)
 
 
+def test_a_second_reference_has_its_own_ratio():
+    runs = {"base": spin(400), "parent": spin(200), "new": spin(100)}
+    got = interleaved(runs, reference="base", against="parent", seconds=0.6)
+    assert got["new"].ratio.median == pytest.approx(0.25, rel=0.05)
+    assert got["new"].ratio_against.median == pytest.approx(0.5, rel=0.05)
+    assert got["base"].ratio_against.median == pytest.approx(2.0, rel=0.05)
+    assert got["parent"].ratio_against.median == 1.0
+    with pytest.raises(ValueError, match="'grandparent' is not among"):
+        interleaved(runs, reference="base", against="grandparent")
+
+
 def test_the_same_work_twice_is_about_one():
     work = np.random.default_rng(0).random((90, 90)).astype(np.float32)
     got = interleaved({"a": lambda: work @ work, "b": lambda: work @ work}, reference="a", seconds=1.0)

@@ -96,7 +96,8 @@ import numpy as np, torch
 from torch import nn
 from compress.net import Net, Preprocess
 from compress.runtimes.auto import AutoRuntime, times_everywhere
-net = Net(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess(8), tuple("abcd"))
+module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+net = Net(module, Preprocess(8), tuple("abcd"))
 images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), dtype=np.uint8)
 runtime, rows = AutoRuntime(candidates=("openvino", "onnxruntime")).resolve(net, images)
 print(runtime.kind, "|", rows[0].reason)

@@ -71,9 +71,15 @@ class Idle(Stage):
         return net
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
-    path = tmp_path / "tiny.yaml"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for tests that may find the trained baseline there."""
+    return tmp_path_factory.mktemp("shared") / "store"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    path = tmp_path_factory.mktemp("model") / "tiny.yaml"
     path.write_text(MODEL)
     return Recipe(
         name="tiny",
@@ -96,8 +102,8 @@ def _figures(step: Step) -> dict[str, Any]:
     return {k: v for k, v in step.to_dict().items() if k not in ("seconds", "cached")}
 
 
-def test_no_stages_trains_and_scores(recipe: Recipe, tmp_path: Path) -> None:
-    (step,) = _steps(recipe, tmp_path / "s")
+def test_no_stages_trains_and_scores(recipe: Recipe, shared: Path) -> None:
+    (step,) = _steps(recipe, shared)
     assert step.score is not None
     assert step.score.points_val == pytest.approx(1.0)
     assert step.score.points_test == pytest.approx(1.0)
@@ -124,21 +130,21 @@ def test_again_everything_comes_from_the_store_with_the_same_numbers(recipe: Rec
     assert pruned.macs < base.macs
 
 
-def test_yaml_and_python_hit_the_same_entries(recipe: Recipe, tmp_path: Path) -> None:
+def test_yaml_and_python_hit_the_same_entries(recipe: Recipe, shared: Path, tmp_path: Path) -> None:
     chain = _with(recipe, Finetune(epochs=1))
     file = tmp_path / "recipe.yaml"
     file.write_text(chain.to_yaml())
     assert Recipe.from_yaml(file).digest == chain.digest
-    keys = [s.key for s in _steps(chain, tmp_path / "s")]
-    again = _steps(Recipe.from_yaml(file), tmp_path / "s")
+    keys = [s.key for s in _steps(chain, shared)]
+    again = _steps(Recipe.from_yaml(file), shared)
     assert [s.key for s in again] == keys
     assert all(s.cached for s in again)
 
 
 def test_a_harmful_stage_is_dropped_and_the_chain_goes_on_from_its_parent(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, shared: Path
 ) -> None:
-    _, spoiled, tuned = _steps(_with(recipe, Spoil(), Finetune(epochs=1, gate="always")), tmp_path / "s")
+    _, spoiled, tuned = _steps(_with(recipe, Spoil(), Finetune(epochs=1, gate="always")), shared)
     assert not spoiled.kept
     assert spoiled.score is not None
     assert spoiled.score.f1_val < 0.5
@@ -148,17 +154,17 @@ def test_a_harmful_stage_is_dropped_and_the_chain_goes_on_from_its_parent(
     assert tuned.score.f1_val > 0.5  # it started from the baseline, not from the ruin
 
 
-def test_a_stage_that_changes_nothing_is_an_error_or_a_named_skip(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_stage_that_changes_nothing_is_an_error_or_a_named_skip(recipe: Recipe, shared: Path) -> None:
     with pytest.raises(NoEffectError, match="idle ran and changed nothing"):
-        _steps(_with(recipe, Idle()), tmp_path / "s")
-    _, skipped = _steps(_with(recipe, Idle(honest=True)), tmp_path / "s")
+        _steps(_with(recipe, Idle()), shared)
+    _, skipped = _steps(_with(recipe, Idle(honest=True)), shared)
     assert skipped.score is None
     assert not skipped.kept
     assert skipped.why == "skipped: nothing to do here"
 
 
-def test_a_failure_is_not_cached(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = _with(recipe, Spoil())
+def test_a_failure_is_not_cached(recipe: Recipe, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = _with(recipe, Spoil(label="unlucky"))
 
     def broken(self: Spoil, net: Net, plan: Plan, ctx: Context) -> Net:
         raise CompressError("out of luck")
@@ -166,12 +172,12 @@ def test_a_failure_is_not_cached(recipe: Recipe, tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(Spoil, "apply", broken)
         with pytest.raises(CompressError, match="out of luck"):
-            _steps(chain, tmp_path / "s")
-    assert _steps(chain, tmp_path / "s")[1].score is not None
+            _steps(chain, shared)
+    assert _steps(chain, shared)[1].score is not None
 
 
-def test_quantize_ships_int8_and_says_what_it_cost(recipe: Recipe, tmp_path: Path) -> None:
-    base, int8 = _steps(_with(recipe, Quantize(fallback=False, gate="always")), tmp_path / "s")
+def test_quantize_ships_int8_and_says_what_it_cost(recipe: Recipe, shared: Path) -> None:
+    base, int8 = _steps(_with(recipe, Quantize(fallback=False, gate="always")), shared)
     assert int8.score is not None
     assert base.score is not None
     assert int8.score.bytes < 0.6 * base.score.bytes
@@ -202,8 +208,8 @@ def test_ones_own_module_and_loaders(recipe: Recipe, tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
-def test_the_control_trains_for_the_epochs_of_the_whole_chain(recipe: Recipe, tmp_path: Path) -> None:
-    steps = _steps(_with(recipe, Finetune(epochs=2), control=True), tmp_path / "s")
+def test_the_control_trains_for_the_epochs_of_the_whole_chain(recipe: Recipe, shared: Path) -> None:
+    steps = _steps(_with(recipe, Finetune(epochs=2), control=True), shared)
     assert [s.kind for s in steps] == ["baseline", "finetune", "control"]
     assert steps[-1].epochs == 5
     assert not steps[-1].kept

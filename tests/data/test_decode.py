@@ -48,8 +48,9 @@ def test_path_string_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
     assert (decode(str(path), 24) == decode(data, 24)).all()
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(orientation: int) -> None:
+def test_exif_orientation_is_undone(orientation: int, form: str) -> None:
     upright = Image.fromarray(_scene())
     stored = {  # the transposition which that tag's reader has to undo
         1: None,
@@ -63,7 +64,7 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = _save(upright if stored is None else upright.transpose(stored), "JPEG", quality=95, exif=exif)
+    data = _save(upright if stored is None else upright.transpose(stored), form, quality=95, exif=exif)
     assert _close(decode(data, 32), decode(_save(upright, "PNG"), 32))
 
 

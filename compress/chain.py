@@ -65,13 +65,11 @@ def run(
     chain = Chain.start(recipe, model=model, data=data, store=store, log=log, progress=progress)
     at = chain.baseline()
     yield at.step
-    epochs = recipe.train.epochs
-    for index, stage in enumerate(recipe.stages):
-        at = chain.stage(index, stage, at)
+    for stage in recipe.stages:
+        at = chain.stage(stage, at)
         yield at.step
-        epochs += at.step.epochs
     if recipe.control:
-        yield chain.control(epochs).step
+        yield chain.control(recipe.train.epochs + sum(map(_epochs, recipe.stages))).step
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class Chain:
         )
         return At(step, net, self.base_key, scored)
 
-    def stage(self, index: int, stage: Stage, parent: At) -> At:
+    def stage(self, stage: Stage, parent: At) -> At:
         """Plan, apply, score and gate one stage; a stage that is dropped leaves the chain at ``parent``."""
         began = time.monotonic()
         label = stage.label or stage.kind
@@ -193,7 +191,10 @@ class Chain:
         return At(step, net, key, scored) if kept else replace(parent, step=step)
 
     def control(self, epochs: int) -> At:
-        """The backbone trained for as many epochs as the whole chain was: what training alone earns."""
+        """The backbone trained for all the epochs the recipe has: what training alone earns.
+
+        Epochs of stages that were skipped count too: the comparison favours the baseline.
+        """
         began = time.monotonic()
         spec = self.recipe.train.model_copy(update={"epochs": epochs})
         key = digest("control", self.base_key, spec.canonical())
@@ -204,7 +205,7 @@ class Chain:
             kind="control",
             key=key,
             kept=False,
-            why=f"for comparison only: the baseline trained for the chain's {epochs} epochs",
+            why=f"for comparison only: the baseline trained for the recipe's {epochs} epochs in all",
             score=scored.score,
             seconds=time.monotonic() - began,
             cached=cached,

@@ -21,6 +21,7 @@ from compress.runtimes.base import MANIFEST, Artifact, Runtime
 from compress.runtimes.deploy import export_net, parity
 from compress.spec import digest
 from compress.step import Latency, Score
+from compress.store import source_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -107,13 +108,14 @@ class Scorer:
     def score(self, net: Net, key: str, parent: Scored | None) -> tuple[Scored, Beside]:
         """Export (once), reload, measure; and how it stands beside ``parent`` in the same timing.
 
-        Measurements are stored by artifact, runtime and machine, so that the same run gives the same
-        numbers again.
+        Measurements are stored by artifact, runtime, machine, versions and the code that measures, so
+        that the same run gives the same numbers again.
         """
-        key = digest(key, self.spec.canonical())
+        key = digest(key, self.spec.canonical(), source_digest(type(self.spec).__module__))
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
-        asked = digest(key, others, self.splits.fingerprint, machine()["id"])
+        facts = [machine()["id"], machine()["versions"], source_digest(__name__)]
+        asked = digest(key, others, self.splits.fingerprint, *facts)
         raw = self.store.value("measured", asked)
         if raw is None:
             raw = self._measure(net, artifact, parent)

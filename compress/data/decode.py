@@ -50,7 +50,7 @@ def decode(image: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
         with Image.open(source, formats=_formats()) as opened:
             opened.draft(None, (2 * size, 2 * size))
             square = _rgb(opened).resize((size, size), Image.Resampling.BILINEAR)
-            orientation = _orientation(opened)  # after loading: Pillow's TIFF reader has turned the image then
+            orientation = _orientation(opened)  # after loading, which turns a TIFF by itself
     except UnidentifiedImageError as error:
         raise BadImageError(name, "not an image that Pillow can read") from error
     except OSError as error:

@@ -137,7 +137,9 @@ def _imports(text: str, module: str) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for alias in node.names:  # a module of a package, or a name in a module
+                inner = f"{node.module}.{alias.name}"
+                names.append(inner if _source_path(inner) else node.module)
         elif isinstance(node, ast.ImportFrom) and node.level:
             base = module.rsplit(".", node.level)[0]
             names.append(f"{base}.{node.module}" if node.module else base)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +56,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_instant_and_does_not_import_torch() -> None:
-    _call("--help")
     took = []
-    for _ in range(3):
-        began = time.monotonic()
+    for _ in range(3):  # CPU seconds: a busy machine must not fail this
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = _call("--help")
-        took.append(time.monotonic() - began)
-    assert result.returncode == 0
-    assert "evaluate" in result.stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert result.returncode == 0
+        assert "evaluate" in result.stdout
     assert min(took) < 0.5
 
 

@@ -17,6 +17,8 @@ from compress.report.page import render as render_page
 from compress.store import Store, write_text
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from compress.recipe import Recipe
     from compress.step import Step
 
@@ -29,12 +31,25 @@ class RunFolder:
 
     path: Path
     recipe: Recipe
+    lock: FileLock  # held until the run, or its process, ends
     steps: list[Step] = field(default_factory=list)
 
     @classmethod
     def open(cls, recipe: Recipe, root: Path = ROOT) -> RunFolder:
-        """The folder of this recipe; one left by another recipe of that name is moved aside."""
+        """The folder of this recipe; one left by another recipe of that name is moved aside.
+
+        Raises:
+            InputError: another run of that name is going on.
+        """
+        from filelock import FileLock, Timeout
+
         path = root / recipe.name
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{recipe.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
         written = path / "recipe.yaml"
         text = recipe.to_yaml()
         if path.exists() and (not written.is_file() or written.read_text() != text):
@@ -42,7 +57,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         write_text(written, text)
         (path / "steps.jsonl").write_text("")
-        return cls(path, recipe)
+        return cls(path, recipe, lock)
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``."""

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from compress.models.zoo import TorchvisionModel as TorchvisionModel
     from compress.models.zoo import YamlModel as YamlModel
     from compress.predict import load as load
-    from compress.recipe import Ablation as Ablation
     from compress.recipe import Recipe as Recipe
     from compress.runtimes.auto import AutoRuntime as AutoRuntime
     from compress.runtimes.onnxruntime_runtime import OnnxRuntime as OnnxRuntime
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 # Each name is imported when first used (PEP 562), so that `import compress` stays instant.
 _HOME = {
-    "Ablation": "compress.recipe",
     "AutoRuntime": "compress.runtimes.auto",
     "CheckpointModel": "compress.models.zoo",
     "CompressError": "compress.errors",

@@ -14,6 +14,8 @@ import typer
 from compress import __version__
 from compress.errors import CompressError, InputError
 
+_INTERRUPTED = "interrupted: the same command goes on from here"
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -33,7 +35,7 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
     value = Recipe.from_yaml(recipe, set_ or ())
     from compress.chain import run as run_chain
     from compress.report.run_folder import RunFolder
-    from compress.report.tables import terminal
+    from compress.report.tables import rows, terminal
     from compress.store import Store
 
     console = _console()
@@ -49,8 +51,7 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
         log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
         if len(folder.steps) > len(value.stages):  # all stages are done: report before a long control, too
             report = folder.finish(store)
-    rows = [report["baseline"], *report["steps"]] + ([report["control"]] if report["control"] else [])
-    _console(width=132).print(terminal(rows))
+    _console(width=132).print(terminal(rows(report)))
     final, (low, high) = report["final"], report["final"]["score_test_interval"]
     print(
         f"final: {final['label']}, score_test {final['score_test']:.3f} "
@@ -77,12 +78,11 @@ def plan(recipe: RecipeFile, set_: Overrides = None) -> None:
 def report(run: RunPath) -> None:
     """Print a run's table and write its report.md and report.html again."""
     from compress.report.run_folder import read_report, write_report
-    from compress.report.tables import terminal
+    from compress.report.tables import rows, terminal
 
     content = read_report(run)
     write_report(run, content)
-    rows = [content["baseline"], *content["steps"]] + ([content["control"]] if content["control"] else [])
-    _console(width=132).print(terminal(rows, title=content["recipe"]["name"]))
+    _console(width=132).print(terminal(rows(content), title=content["recipe"]["name"]))
     print(f"{run}/report.html")
 
 
@@ -99,6 +99,8 @@ def evaluate(
     if as_json:
         print(json.dumps(result, indent=1))
         return
+    for line in result["skipped"]:
+        print(f"skipped {line}")
     for name in ("baseline", "final"):
         one = result[name]
         print(f"{name}: F1 {one['f1']:.4f}, accuracy {one['accuracy']:.4f}, {one['latency_ms']:.3f} ms")
@@ -154,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail([_unknown(args[0], sorted(commands))], 2)
         args.insert(0, "run")
     try:
-        return int(app(args, prog_name="python -m compress", standalone_mode=False) or 0)
+        code = int(app(args, prog_name="python -m compress", standalone_mode=False) or 0)
+        return _fail([_INTERRUPTED], 130) if code == 130 else code  # typer took the Ctrl-C and says nothing
     except CompressError as error:
         if debug:
             traceback.print_exc()
@@ -162,17 +165,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             error.problems if isinstance(error, InputError) else [f"error: {error}"], error.exit_code
         )
     except KeyboardInterrupt:
-        return _fail(["interrupted: the same command goes on from here"], 130)
+        return _fail([_INTERRUPTED], 130)
     except Exception as error:
         if debug:
             traceback.print_exc()
         if hasattr(error, "format_message"):  # what click says of a wrong command line
             return _fail([error.format_message()], 2)
         if type(error).__name__ == "Abort":
-            return _fail(["interrupted: the same command goes on from here"], 130)
+            return _fail([_INTERRUPTED], 130)
+        if (failed := _os_error(error)) is not None:
+            where = f"{failed.filename}: " if failed.filename else ""
+            return _fail([f"error: {where}{failed.strerror or failed}"], 1)
         return _fail(
             [f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"], 1
         )
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    """A full or read-only disk, a file where a folder should be; torch.save wraps it in a RuntimeError."""
+    if isinstance(error, OSError):
+        return error
+    behind = error.__cause__ or error.__context__
+    return behind if isinstance(error, RuntimeError) and isinstance(behind, OSError) else None
 
 
 def _looks_like_file(word: str) -> bool:

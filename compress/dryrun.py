@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.chain import Chain
+from compress.chain import stage_epochs
+from compress.lab import Lab
 from compress.measure.counters import count
 
 if TYPE_CHECKING:
@@ -22,24 +23,24 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     Stages plan on the stored baseline if there is one, else on the untrained backbone, each on its own:
     what an earlier stage would leave is not known before it ran.
     """
-    chain = Chain.start(recipe, log=_silent)
-    s = chain.splits
+    lab = Lab.start(recipe, log=_silent)
+    s = lab.splits
     parts = {"train": s.train, "tune": s.tune, "val": s.val, "test": s.test}
     counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
     yield f"data: {counts}; {len(s.labels)} classes"
-    stored = chain.store.net(chain.base_key)
-    net = stored or chain.backbone
+    stored = lab.store.net(lab.base_key)
+    net = stored or lab.backbone
     counted = count(net.module, net.example())
     state = "trained, from the store" if stored else "untrained"
     yield f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers ({state})"
-    yield f"runtime: {chain.measure_in_runtime_of(net).runtime}"
-    seconds = _epoch_seconds(chain)
+    yield f"runtime: {lab.measure_in_runtime_of(net).runtime}"
+    seconds = _epoch_seconds(lab)
     total = 0.0 if stored else recipe.train.epochs * seconds
     yield f"baseline: {recipe.train.epochs} epochs, about {total / 60:.1f} min to train"
     for index, stage in enumerate(recipe.stages):
         with TemporaryDirectory() as work:
-            plan = stage.plan(net, chain.context(Path(work)))
-        epochs = int(getattr(stage, "epochs", 0) or 0)
+            plan = stage.plan(net, lab.context(Path(work)))
+        epochs = stage_epochs(stage)
         total += epochs * seconds
         yield f"stages[{index}] {stage.label or stage.kind}: {plan.skip or f'{epochs} epochs'}"
         for note in plan.notes:
@@ -47,16 +48,15 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     yield f"training in all: at most about {total / 60:.0f} min here, teachers and the control left out"
 
 
-def _epoch_seconds(chain: Chain) -> float:
+def _epoch_seconds(lab: Lab) -> float:
     """One epoch of the backbone, from a few batches of training on a copy."""
     from compress.train import fit
 
-    train, spec = chain.splits.train, chain.recipe.train
+    train, spec = lab.splits.train, lab.recipe.train
     few = train.take(np.arange(min(len(train), 4 * spec.batch_size)))
-    copy = chain.backbone.copy()
-    result = fit(
-        copy.module, few, spec.model_copy(update={"epochs": 2}), preprocess=copy.preprocess, log=_silent
-    )
+    copy = lab.backbone.copy()
+    short = spec.model_copy(update={"epochs": 2, "patience": None})  # patience needs a tune set
+    result = fit(copy.module, few, short, preprocess=copy.preprocess, log=_silent)
     return float(result.history[-1]["seconds"]) * len(train) / len(few)
 
 

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.data.decode import BadImageError, decode
+from compress.data.notes import few
 from compress.errors import InputError
 from compress.measure.latency import interleaved
 from compress.measure.quality import Quality, quality
 from compress.report.run_folder import read_report
 
 if TYPE_CHECKING:
+    from compress.measure.score import Metric
     from compress.predict import Predictor
 
 _BATCH = 64
+_BAD_SHARE = 0.01  # of the files, as in training
 
 
 def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
@@ -28,10 +32,11 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
 
     Returns:
         ``{"n", "baseline": {"f1", "accuracy", "f1_per_class", "latency_ms"}, "final": {...,
-        "latency_ratio"}, "score"}``; the base values of the score are the baseline's here.
+        "latency_ratio"}, "score", "skipped"}``. ``n`` images were scored; ``skipped`` names the others, which
+        cannot be read. With ``f1_time`` the base values of the score are the baseline's here.
 
     Raises:
-        InputError: no such run or folder, a class the models do not know, an unreadable image.
+        InputError: no such run or folder, a class the models do not know, over 1 % unreadable images.
     """
     from compress.predict import load
 
@@ -40,17 +45,19 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
         name: load(Path(run) / folder) for name, folder in (("baseline", "baseline"), ("final", "artifact"))
     }
     files, targets = _labelled(Path(data), models["final"].labels)
-    got = {name: _quality(model, files, targets) for name, model in models.items()}
-    first = {name: model.decode(files[:1]) for name, model in models.items()}
+    logits, read, skipped = _logits(models, files, Path(data))
+    got = {name: quality(targets[read], out.argmax(1), models[name].labels) for name, out in logits.items()}
+    first = {name: model.decode([files[read[0]]]) for name, model in models.items()}
     times = interleaved(
         {name: partial(model.logits, first[name]) for name, model in models.items()},
         reference="baseline",
+        cores=models["final"].runtime.threads,
     )
     ratio = times["final"].ratio
     base_ms, base, final = times["baseline"].median_ms, got["baseline"], got["final"]
     score = _metric(report).with_base(f1=base.f1, time=base_ms, macs=report["baseline"]["macs"])
     return {
-        "n": len(files),
+        "n": len(read),
         "baseline": {**_figures(base), "latency_ms": base_ms},
         "final": {
             **_figures(final),
@@ -59,15 +66,23 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
             "latency_ratio_interval": [ratio.low, ratio.high],
         },
         "score": score.points(f1=final.f1, time=base_ms * ratio.median, macs=report["final"]["macs"]),
+        "skipped": skipped,
     }
 
 
-def _metric(report: dict[str, Any]) -> Any:
-    from pydantic import TypeAdapter
+def _metric(report: dict[str, Any]) -> Metric:
+    """The run's metric; a time or F1 of other images, or of another machine, is no base here."""
+    from pydantic import TypeAdapter, ValidationError
 
-    from compress.measure.score import MetricSpec
+    from compress.measure.score import F1Time, MetricSpec
 
-    return TypeAdapter(MetricSpec).validate_python(report["metric"])
+    try:
+        metric: Metric = TypeAdapter(MetricSpec).validate_python(report["metric"])
+    except ValidationError as error:
+        raise InputError(f"report.json: damaged metric {report['metric']}") from error
+    if isinstance(metric, F1Time):
+        return metric.model_copy(update={"f1_base": None, "time_base": None})
+    return metric
 
 
 def _figures(got: Quality) -> dict[str, Any]:
@@ -94,6 +109,28 @@ def _labelled(data: Path, labels: tuple[str, ...]) -> tuple[list[Path], np.ndarr
     return [file for file, _ in pairs], np.array([target for _, target in pairs])
 
 
-def _quality(model: Predictor, files: list[Path], targets: np.ndarray) -> Quality:
-    logits = [model.logits(model.decode(files[i : i + _BATCH])) for i in range(0, len(files), _BATCH)]
-    return quality(targets, np.concatenate(logits).argmax(1), model.labels)
+def _logits(
+    models: dict[str, Predictor], files: list[Path], data: Path
+) -> tuple[dict[str, np.ndarray], list[int], list[str]]:
+    """Logits of each model, the indices of the files they are for, and a line for each unreadable file."""
+    read: list[int] = []
+    bad: list[str] = []
+    out: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    for start in range(0, len(files), _BATCH):
+        good: list[dict[int, np.ndarray]] = []  # by size: decoded once where the models agree
+        for i in range(start, min(start + _BATCH, len(files))):
+            try:
+                good.append({size: decode(files[i], size) for size in {m.size for m in models.values()}})
+            except BadImageError as error:
+                bad.append(f"{files[i].relative_to(data)}: {error.reason}")
+            else:
+                read.append(i)
+        for name, model in models.items():
+            if good:
+                out[name].append(model.logits(np.stack([pixels[model.size] for pixels in good])))
+    if len(bad) > _BAD_SHARE * len(files):
+        raise InputError(
+            f"--data {data}: {len(bad)} of {len(files)} files are unreadable, more than the 1 % that may "
+            f"be skipped: {few(bad)}"
+        )
+    return {name: np.concatenate(parts) for name, parts in out.items()}, read, bad

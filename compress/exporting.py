@@ -11,7 +11,7 @@ FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 
 def export_run(run: str | Path, to: str, out: str | Path) -> Path:
-    """Export ``run``'s final net to the new folder ``out``.
+    """Export ``run``'s final net to the new folder ``out``, for the run's number of threads.
 
     Raises:
         InputError: unknown format, an unfinished run, a runtime that is not installed, or one that
@@ -19,12 +19,12 @@ def export_run(run: str | Path, to: str, out: str | Path) -> Path:
     """
     if to not in FORMATS:
         raise InputError(f"--to {to}: unknown format; one of {', '.join(FORMATS)}")
-    read_report(run)
+    threads = read_report(run)["recipe"]["runtime"]["threads"]
     from compress.models.checkpoint import load_net
     from compress.runtimes.auto import by_kind
     from compress.runtimes.deploy import export_net
 
-    runtime = by_kind(FORMATS[to])(kind=FORMATS[to])
+    runtime = by_kind(FORMATS[to])(kind=FORMATS[to], threads=threads)
     if line := runtime.missing():
         raise InputError(line)
     net = load_net(Path(run) / "net.pt")

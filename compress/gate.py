@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from compress.ratio import Ratio
 from compress.spec import Spec
 
 
@@ -27,14 +28,13 @@ class Evidence:
         parent: points on val, the better of when it was scored and when it was timed beside the candidate.
         candidate: points on val with its own measured time.
         tied: points on val if its time is taken as the parent's.
-        low, high: 95 % interval of the time candidate / parent; containing 1 is a tie.
+        ratio: time candidate / parent; a tie when its 95 % interval contains 1.
     """
 
     parent: float
     candidate: float
     tied: float
-    low: float
-    high: float
+    ratio: Ratio
 
 
 def decide(gate: Gate, seen: Evidence) -> tuple[bool, str]:
@@ -43,9 +43,9 @@ def decide(gate: Gate, seen: Evidence) -> tuple[bool, str]:
     A time interval that contains 1 is a tie: the candidate must then be better at equal time too,
     so that noise in the clock alone never keeps a stage.
     """
-    tie = seen.low <= 1.0 <= seen.high
-    points = max(seen.candidate, seen.tied) if tie else seen.candidate
-    time = f"time x{seen.low:.3f} to x{seen.high:.3f} of its parent's" + (", a tie" if tie else "")
+    ratio = seen.ratio
+    points = max(seen.candidate, seen.tied) if ratio.tie else seen.candidate
+    time = f"time x{ratio.low:.3f} to x{ratio.high:.3f} of its parent's" + (", a tie" if ratio.tie else "")
     line = f"score_val {seen.parent:.3f} -> {points:.3f}, {time}"
     if gate == "always":
         return True, f"gate always; {line}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from pydantic import (
     Field,
@@ -75,19 +75,6 @@ class _ByKind:
         return cls.model_validate(value)
 
 
-class Ablation(Spec):
-    """Which variants of a recipe to run to see what each stage brings."""
-
-    kinds: tuple[Literal["leave_one_out", "only_one", "order"], ...] = Field(
-        ("leave_one_out",),
-        min_length=1,
-        description="The chain less one stage, one stage alone, other orders.",
-    )
-    seeds: int = Field(1, ge=1, description="How many seeds each variant runs with.")
-    max_variants: int | None = Field(None, ge=1, description="At most so many, the first ones.")
-    max_hours: float | None = Field(None, gt=0, description="Start no variant after so many hours.")
-
-
 class Recipe(Spec):
     """What to compress, how, and what counts as better."""
 
@@ -103,7 +90,6 @@ class Recipe(Spec):
     metric: MetricSpec = F1Time()
     gate: Gate = Field("better", description="When a stage is kept; stages may have their own.")
     stages: tuple[SerializeAsAny[Annotated[Stage, _ByKind()]], ...] = ()
-    ablation: Ablation | None = Field(None, description="What `python -m compress ablate` runs.")
     control: bool = Field(
         False, description="Also train the baseline for the chain's total epochs, for the report."
     )

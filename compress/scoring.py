@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.errors import CompressError
 from compress.measure.counters import count, machine
 from compress.measure.endtoend import encoded, end_to_end_ms
 from compress.measure.latency import Timing, interleaved
@@ -48,10 +49,12 @@ class Beside:
     Attributes:
         ratio: time candidate / parent.
         parent_ratio: time parent / baseline, as it was in that session.
+        busy: other processes disturbed too many of the calls.
     """
 
     ratio: Ratio
     parent_ratio: float
+    busy: bool
 
 
 @dataclass
@@ -111,17 +114,24 @@ class Scorer:
         Measurements are stored by artifact, runtime, machine, versions and the code that measures, so
         that the same run gives the same numbers again.
         """
-        key = digest(key, self.spec.canonical(), source_digest(type(self.spec).__module__))
+        key = digest(key, self.spec.canonical(), self._export_code())
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
-        facts = [machine()["id"], machine()["versions"], source_digest(__name__)]
-        asked = digest(key, others, self.splits.fingerprint, *facts)
-        raw = self.store.value("measured", asked)
-        if raw is None:
-            raw = self._measure(net, artifact, parent)
-            self.store.put_value("measured", asked, raw)
-        beside = Beside(Ratio(*raw["ratio_to_parent"]), raw["parent_ratio"])
+        asked = digest(key, others, self.splits.fingerprint, *self.facts())
+        with self.store.lock(f"measured-{asked}"):
+            raw = self.store.value("measured", asked)
+            if raw is None:
+                raw = self._measure(net, artifact, parent)
+                self.store.put_value("measured", asked, raw)
+        beside = Beside(Ratio(*raw["ratio_to_parent"]), raw["parent_ratio"], raw["busy"])
         return Scored(key, artifact, self._judge(raw), net.preprocess.size), beside
+
+    def facts(self) -> list[Any]:
+        """What a measurement depends on besides the net: the machine, the libraries, our code."""
+        return [machine()["id"], machine()["versions"], source_digest(__name__), self._export_code()]
+
+    def _export_code(self) -> str:
+        return source_digest(type(self.spec).__module__)
 
     def _artifact(self, net: Net, key: str) -> Artifact:
         path = self.store.artifact(key)
@@ -136,12 +146,14 @@ class Scorer:
             for name, data in (("val", self.splits.val), ("test", self.splits.test))
         }
         run = self.spec.load(artifact, batch=1)
+        photos = encoded(self.splits.test, self.root)
         timing, parents = self._time(artifact, size, parent)
         to_parent = timing.ratio_against
         counts = count(net.module, net.example())
         return {
             "ratio_to_parent": [to_parent.median, to_parent.low, to_parent.high],
             "parent_ratio": parents.ratio.median,
+            "busy": timing.busy,
             "predicted": predicted,
             "latency": {
                 "median": timing.median_ms,
@@ -151,7 +163,7 @@ class Scorer:
                 "ratio": timing.ratio.median,
                 "ratio_interval": [timing.ratio.low, timing.ratio.high],
             },
-            "end_to_end_ms": end_to_end_ms(run, size, encoded(self.splits.test, self.root)),
+            "end_to_end_ms": end_to_end_ms(run, size, photos, cores=self.spec.threads),
             "params": counts.params,
             "macs": counts.macs,
             "layers": counts.layers,
@@ -250,7 +262,10 @@ class Scorer:
         """The images at the size an artifact takes; decoded ones are of the data's own size."""
         if data.images.shape[1] == size:
             return data
-        raise ValueError(f"images of side {data.images.shape[1]}, the net takes {size}")
+        raise CompressError(
+            f"a net for images of side {size}, but the data's are of side {data.images.shape[1]}: "
+            "stages may not change the size yet"
+        )
 
     @contextmanager
     def _exported(self, net: Net) -> Iterator[Artifact]:

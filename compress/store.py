@@ -50,6 +50,10 @@ class Store:
         path = self._net_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_net(net, path)
+        self.drop_work(key)
+
+    def drop_work(self, key: str) -> None:
+        """Remove the unfinished work of ``key``."""
         shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
     def has_net(self, key: str) -> bool:
@@ -101,11 +105,12 @@ def write_text(path: Path, text: str) -> None:
 
 @cache
 def source_digest(module: str) -> str:
-    """Digest of a module's source and of every module of ours it imports, anywhere in its code.
+    """Digest of a module's source and of every module of ours, or of its own package, that it imports.
 
-    A stage whose code, or whose helpers' code, changed is another stage: its cached results no
-    longer answer for it.
+    Imports inside functions count. A stage whose code, or whose helpers' code, changed is another
+    stage: its cached results no longer answer for it.
     """
+    packages = {PACKAGE, module.split(".")[0]}
     seen: dict[str, str] = {}
     todo = [module]
     while todo:
@@ -113,10 +118,15 @@ def source_digest(module: str) -> str:
         if name in seen:
             continue
         path = _source_path(name)
-        text = path.read_text(encoding="utf-8") if path else ""
+        text = path.read_text(encoding="utf-8") if path else _typed_in(name)
         seen[name] = hashlib.sha256(text.encode()).hexdigest()
-        todo += [m for m in _imports(text, name) if m.split(".")[0] == PACKAGE and _source_path(m)]
+        todo += [m for m in _imports(text, name, packages) if _source_path(m)]
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:20]
+
+
+def _typed_in(name: str) -> str:
+    """The cells of a notebook, which has no file; empty elsewhere."""
+    return "\n".join(map(str, getattr(sys.modules.get(name), "In", ())))
 
 
 def _source_path(name: str) -> Path | None:
@@ -131,16 +141,26 @@ def _source_path(name: str) -> Path | None:
     return Path(file) if file and Path(file).suffix == ".py" else None
 
 
-def _imports(text: str, module: str) -> list[str]:
+def _imports(text: str, module: str, packages: set[str]) -> list[str]:
+    """Modules of ``packages`` imported in ``text``; no other is looked at, let alone imported."""
     names = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            for alias in node.names:  # a module of a package, or a name in a module
-                inner = f"{node.module}.{alias.name}"
-                names.append(inner if _source_path(inner) else node.module)
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            base = module.rsplit(".", node.level)[0]
-            names.append(f"{base}.{node.module}" if node.module else base)
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] in packages]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = module.rsplit(".", node.level)[0]
+                base = f"{parent}.{base}" if base else parent
+            if base.split(".")[0] in packages:
+                for alias in node.names:  # a module of a package, or a name in a module
+                    inner = f"{base}.{alias.name}"
+                    names.append(inner if _source_path(inner) else base)
     return names
+
+
+def _parsed(text: str) -> ast.AST:
+    try:
+        return ast.parse(text)
+    except SyntaxError:  # a notebook's cells may hold commands that are no Python
+        return ast.Module([], [])

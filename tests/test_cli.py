@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +175,54 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(args: list[str], said: st
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_file_where_the_runs_should_be_is_one_line_and_exit_code_1(finished: Path, tmp_path: Path) -> None:
+    for name in ("tiny.yaml", "tiny-model.yaml"):
+        (tmp_path / name).write_text((finished / name).read_text())
+    (tmp_path / "runs").write_text("in the way")
+    result = _call("tiny.yaml", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr == "error: runs: File exists\n"
+
+
+def test_a_damaged_report_is_one_line_and_exit_code_2(finished: Path, tmp_path: Path) -> None:
+    whole = (finished / "runs/tiny/report.json").read_text()
+    for text, said in ((whole[:1000], "damaged"), ("{}", "lacks baseline, ")):
+        (tmp_path / "report.json").write_text(text)
+        for command in (["report"], ["export", "--to", "onnx"], ["evaluate", "--data", "."]):
+            result = _call(command[0], str(tmp_path), *command[1:], cwd=finished)
+            assert result.returncode == 2, result.stderr
+            assert said in result.stderr
+            assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_is_130_and_the_same_command_goes_on(finished: Path, tmp_path: Path) -> None:
+    for name in ("tiny.yaml", "tiny-model.yaml"):
+        (tmp_path / name).write_text((finished / name).read_text())
+    command = ["tiny.yaml", "--set", "train.epochs=12"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "compress", *command], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / "runs/.store/work").glob("*/*")):  # the first epoch's checkpoint
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert said.strip() == "interrupted: the same command goes on from here"
+    assert not (tmp_path / "runs/tiny/report.json").exists()
+    result = _call(*command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"going on after epoch \d+", (tmp_path / "runs/tiny/log.txt").read_text())
+    assert json.loads((tmp_path / "runs/tiny/report.json").read_text())["baseline"]["epochs"] == 12
+
+
+def test_plan_with_patience(finished: Path) -> None:
+    result = _call("plan", "tiny.yaml", "--set", "train.patience=3", "--set", "train.epochs=9", cwd=finished)
+    assert result.returncode == 0, result.stderr
+    assert "baseline: 9 epochs" in result.stdout
 
 
 def test_schema_is_json(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from compress.errors import InputError
 from compress.gate import Within
 from compress.measure.score import F1Time
 from compress.models.zoo import TorchvisionModel, YamlModel
-from compress.recipe import Ablation, Recipe, schema
+from compress.recipe import Recipe, schema
 from compress.stages.base import Stage
 from compress.stages.distill import Distill
 from compress.stages.finetune import Finetune
@@ -63,7 +63,6 @@ def test_yaml_and_python_are_equal(tmp_path: Path) -> None:
         train=TrainSpec(epochs=3),
         gate=Within(within=1),
         stages=[Prune(target=0.5), Distill(), Quantize(gate="always"), Finetune()],
-        ablation=Ablation(kinds=["order"], seeds=3, max_hours=2),
     )
     text = """
 stages:
@@ -71,7 +70,6 @@ stages:
   - kind: distill
   - {gate: always, kind: quantize}
   - {kind: finetune}
-ablation: {seeds: 3.0, kinds: [order], max_hours: 2.0}
 train: {epochs: 3.0}
 model: {path: ./m.yaml, kind: yaml}
 gate: {within: 1.0}
@@ -219,11 +217,8 @@ runtime: {kind: onnx, threads: 0}
         ("train: [1]", "train: found [1]; must be a mapping with the keys epochs, "),
         ("lr: 0.1", "lr: unknown key, found 'lr'; did you mean 'train.lr'?"),
         ("zebra: 1", "zebra: unknown key, found 'zebra'; valid: name, seed, data, "),
-        ("ablation: {kinds: []}", "ablation.kinds: found []; must have at least 1 of them"),
-        (
-            "ablation: {kinds: [only_two]}",
-            "ablation.kinds[0]: found 'only_two'; must be leave_one_out, only_one or ",
-        ),
+        ("ablation: {seeds: 3}", "ablation: unknown key, found 'ablation'; valid: name, seed, data, "),
+        ("metric: {kind: f1_time, require: {f1: []}}", "metric.require.f1: found []; must be a number"),
         ("control: maybe", "control: found 'maybe'; must be true or false"),
         ("metric: {kind: f1_macs, require: {}}", "metric.require: needs at least one of"),
         ("seed: 3000000000", "seed: found 3000000000; must be at least 0 and below 2147483648"),
@@ -319,7 +314,6 @@ def test_overrides_change_add_and_replace(tmp_path: Path) -> None:
         "data={kind: folder, root: ../x}",
         "data.image_size=64",
         "gate.within=0.1",
-        "ablation.seeds=2",
     )
     assert made == Recipe(
         name="x",
@@ -328,7 +322,6 @@ def test_overrides_change_add_and_replace(tmp_path: Path) -> None:
         runtime={"kind": "auto", "threads": 2},
         gate={"within": 0.1},
         stages=(Prune(target=0.3), Quantize(label="int 8=small")),
-        ablation={"seeds": 2},
     )
 
 

@@ -18,7 +18,7 @@ def _from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_recipes_of_the_readme_are_there() -> None:
-    assert {"quickstart", "trashnet", "ablation"} <= {path.stem for path in RECIPES}
+    assert {"quickstart", "trashnet"} <= {path.stem for path in RECIPES}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -34,9 +34,3 @@ def test_recipe(path: Path) -> None:
 def test_trashnet_with_the_photos(shared_data: Path) -> None:
     recipe = Recipe.from_yaml(ROOT / "recipes/trashnet.yaml", [f"data.root={shared_data / 'trashnet'}"])
     assert recipe.check() == []
-
-
-def test_the_ablation_recipe_says_what_to_vary() -> None:
-    recipe = Recipe.from_yaml(ROOT / "recipes/ablation.yaml")
-    assert recipe.ablation is not None
-    assert recipe.ablation.seeds > 1

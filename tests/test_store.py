@@ -71,3 +71,17 @@ def test_the_source_digest_follows_the_modules_a_stage_imports(
     source_digest.cache_clear()
     assert source_digest("their_stage") not in (before,)
     source_digest.cache_clear()
+
+
+def test_other_packages_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package/__init__.py").write_text("")
+    (tmp_path / "their_package/stage.py").write_text("from their_package import maths\nimport bomb\n")
+    (tmp_path / "their_package/maths.py").write_text("x = 1\n")
+    (tmp_path / "bomb.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = source_digest("their_package.stage")
+    (tmp_path / "their_package/maths.py").write_text("x = 2\n")
+    source_digest.cache_clear()
+    assert source_digest("their_package.stage") != before
+    source_digest.cache_clear()

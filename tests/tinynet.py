@@ -1,9 +1,11 @@
-"""A tiny real net and a real bench for the tests of stages (importable, so nets pickle)."""
+"""A tiny real net, a real bench and a real Context for the tests of stages (importable, so nets pickle)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 
 from compress.data.images import ImageSet
 from compress.net import Net, Preprocess
-from compress.stages.base import Ratio
+from compress.spec import digest
+from compress.stages.base import Context, Ratio
 
 DIGITS = Preprocess(size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -114,6 +117,35 @@ class TorchBench:
         draws = np.random.default_rng(0).choice(pairs, (500, len(pairs)))
         low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
         return Ratio(float(np.median(pairs)), float(low), float(high))
+
+
+def make_context(work: Path, baseline: Net, *, seed: int = 0, epochs: int = 3) -> Context:
+    """200 digits to train, 60 to tune, 64 to calibrate; ``remember`` keeps nets for the test's life."""
+    from compress.train import TrainSpec
+
+    nets: dict[str, Net] = {}
+
+    def remember(key: Any, make: Callable[[Path], Net]) -> Net:
+        name = digest(key)
+        if name not in nets:
+            folder = work / f"remember-{name}"
+            folder.mkdir(parents=True, exist_ok=True)
+            nets[name] = make(folder)
+        return nets[name]
+
+    train = digits(0, 200)
+    return Context(
+        train=train,
+        tune=digits(200, 260),
+        calib=digits(0, 64),
+        baseline=baseline,
+        train_spec=TrainSpec(epochs=epochs, batch_size=32, augment={"kind": "none"}, device="cpu"),
+        seed=seed,
+        bench=TorchBench(),
+        work=work,
+        remember=remember,
+        log=lambda line: None,
+    )
 
 
 def _runner(module: nn.Module, x: Tensor) -> Callable[[], Tensor]:

@@ -64,6 +64,9 @@ def splits_from(
 ) -> Splits:
     """Splits of one's own data; each argument as for ``as_image_set``, tune is taken out of train.
 
+    Rows are put in the order of their class and pixels: a loader that shuffles gives the same splits,
+    with the same fingerprint, every time.
+
     Args:
         seed: of the stratified choice of tune, which keeps ``train.groups`` whole where train has them.
         labels: class names; those of an ImageSet among the three, or numbers, when left out.
@@ -82,11 +85,17 @@ def splits_from(
         labels = max((data.labels for data in sets.values()), key=len)
         sets = {k: ImageSet(d.images, d.targets, labels, d.names, d.groups) for k, d in sets.items()}
     _same(sets)
-    kept, held = hold_out(sets["train"].targets, tune_fraction, seed, sets["train"].groups)
+    pixels = {name: np.array([pixel_digest(image) for image in data.images]) for name, data in sets.items()}
+    rows = {name: np.lexsort((pixels[name], data.targets)) for name, data in sets.items()}
+    train = sets["train"].targets[rows["train"]]
+    groups = None if sets["train"].groups is None else sets["train"].groups[rows["train"]]
+    kept, held = hold_out(train, tune_fraction, seed, groups)
     if not len(held):
         raise InputError(f"train: {len(kept)} images are too few to hold some out for tune")
-    parts = [sets["train"].take(kept), sets["train"].take(held), sets["val"], sets["test"]]
-    digests = [[pixel_digest(image) for image in data.images] for data in parts]
+    chosen = [("train", rows["train"][kept]), ("train", rows["train"][held])]
+    chosen += [(name, rows[name]) for name in ("val", "test")]
+    parts = [sets[name].take(index) for name, index in chosen]
+    digests = [pixels[name][index].tolist() for name, index in chosen]
     notes = tuple(absent(parts) + repeated(digests))
     return Splits(parts[0], parts[1], parts[2], parts[3], fingerprint(parts, digests), notes)
 

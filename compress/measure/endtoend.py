@@ -31,11 +31,16 @@ def encoded(data: ImageSet, root: Path | None, count: int = 16) -> list[bytes]:
     return out
 
 
-def end_to_end_ms(run: Callable[[np.ndarray], np.ndarray], size: int, images: Sequence[bytes]) -> float:
-    """Median milliseconds of decode, resize to ``size`` and ``run`` (uint8 1 x H x W x 3 to logits)."""
+def end_to_end_ms(
+    run: Callable[[np.ndarray], np.ndarray], size: int, images: Sequence[bytes], cores: int = 1
+) -> float:
+    """Median milliseconds of decode, resize to ``size`` and ``run`` (uint8 1 x H x W x 3 to logits).
+
+    ``cores``: as many as ``run`` has threads.
+    """
     turn = itertools.cycle(images)
 
     def one() -> int:
         return int(run(decode(next(turn), size)[None]).argmax())
 
-    return interleaved({"one": one}, reference="one", seconds=0.6)["one"].median_ms
+    return interleaved({"one": one}, reference="one", seconds=0.6, cores=cores)["one"].median_ms

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress.report.tables import markdown
+from compress.report.tables import markdown, rows
 
 
 def render(report: dict[str, Any]) -> str:
     """The page from the content of ``report.json``."""
     base, final = report["baseline"], report["final"]
     machine = report["machine"]
-    rows = [base, *report["steps"]] + ([report["control"]] if report["control"] else [])
+    steps = rows(report)
     low, high = final["score_test_interval"]
     lines = [
         f"# {report['recipe']['name']}",
@@ -21,7 +21,7 @@ def render(report: dict[str, Any]) -> str:
         f"F1 {base['f1_test']:.3f} -> {final['f1_test']:.3f}, time x{final['latency_ratio']:.3f}, "
         f"{base['bytes'] / 1024:,.0f} -> {final['bytes'] / 1024:,.0f} KiB.",
         "",
-        markdown(rows),
+        markdown(steps),
         "",
         f"Runtime {report['runtime']}, batch 1, {report['recipe']['runtime'].get('threads', 1)} thread, on "
         f"{machine['cpu']}. Ratios are paired with the baseline in one interleaved run. "
@@ -29,19 +29,21 @@ def render(report: dict[str, Any]) -> str:
         "",
         "## Why",
         "",
-        *(f"- **{row['label']}**: {row['why']}" for row in rows),
+        *(f"- **{row['label']}**: {row['why']}" for row in steps),
         "",
         "## What the stages did",
         "",
-        *(f"- {row['label']}: {note}" for row in rows for note in row["notes"]),
+        *(f"- {row['label']}: {note}" for row in steps for note in row["notes"]),
     ]
+    if report["data_notes"]:
+        lines += ["", "## The data", "", *(f"- {note}" for note in report["data_notes"])]
     if report["require"]:
         lines += ["", "## Constraints", "", *(f"- {one['line']}" for one in report["require"])]
-    others = ", ".join(_elsewhere(kind, ms) for kind, ms in report["other_runtimes_ms"].items())
+    others = ", ".join(_in_runtime(kind, ms) for kind, ms in report["other_runtimes_ms"].items())
     if others:
         lines += ["", f"The final model in every runtime installed here: {others}."]
     return "\n".join(lines) + "\n"
 
 
-def _elsewhere(kind: str, ms: float | None) -> str:
+def _in_runtime(kind: str, ms: float | None) -> str:
     return f"{kind} {'cannot run it' if ms is None else f'{ms:.3f} ms'}"

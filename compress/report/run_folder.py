@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.elsewhere import times_elsewhere
 from compress.errors import InputError
+from compress.other_runtimes import times_in_other_runtimes
 from compress.report.markdown import render as render_markdown
 from compress.report.page import render as render_page
+from compress.step import Step
 from compress.store import Store, write_text
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
     from compress.recipe import Recipe
-    from compress.step import Step
 
 ROOT = Path("runs")
+
+_KEYS = {"recipe", "machine", "runtime", "metric", "baseline", "steps", "final", "control", "require"}
+_KEYS |= {"other_runtimes_ms"}
+_STEP_KEYS = set(Step("", "", "", False, "", None, 0.0, False).to_dict())
 
 
 @dataclass
@@ -70,8 +74,11 @@ class RunFolder:
         with (self.path / "steps.jsonl").open("a") as file:
             file.write(json.dumps(step.to_dict()) + "\n")
 
-    def finish(self, store: Store) -> dict[str, Any]:
-        """Write artifacts, ``net.pt`` and the reports; gives the content of ``report.json``."""
+    def finish(self, store: Store, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """Write artifacts, ``net.pt`` and the reports; gives the content of ``report.json``.
+
+        ``notes`` are the lines of ``Splits.notes``: what is odd about the data.
+        """
         baseline, final = self.steps[0], final_step(self.steps)
         for name, step in (("baseline", baseline), ("artifact", final)):
             assert step.artifact is not None
@@ -81,8 +88,8 @@ class RunFolder:
         from compress.models.checkpoint import save_net
 
         save_net(net, self.path / "net.pt")
-        elsewhere = times_elsewhere(net, final.key, store, self.recipe.runtime.threads)
-        report = build(self.recipe, self.steps, elsewhere)
+        times = times_in_other_runtimes(net, final.key, store, self.recipe.runtime.threads)
+        report = build(self.recipe, self.steps, times, notes)
         write_report(self.path, report)
         return report
 
@@ -92,7 +99,9 @@ def final_step(steps: Sequence[Step]) -> Step:
     return [step for step in steps if step.kept][-1]
 
 
-def build(recipe: Recipe, steps: Sequence[Step], elsewhere: dict[str, float | None]) -> dict[str, Any]:
+def build(
+    recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None], notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The content of ``report.json``."""
     from compress.measure.counters import machine
 
@@ -111,7 +120,8 @@ def build(recipe: Recipe, steps: Sequence[Step], elsewhere: dict[str, float | No
         "final": final.to_dict(),
         "control": controls[0].to_dict() if controls else None,
         "require": [{"met": one.ok, "line": one.line} for one in met],
-        "other_runtimes_ms": elsewhere,
+        "other_runtimes_ms": times,
+        "data_notes": list(notes),
     }
 
 
@@ -126,7 +136,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
     """``report.json`` of a run's folder.
 
     Raises:
-        InputError: no such run, or it has not ended.
+        InputError: no such run, it has not ended, or the file is damaged.
     """
     path = Path(path)
     file = path / "report.json"
@@ -134,8 +144,27 @@ def read_report(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such run folder")
     if not file.is_file():
         raise InputError(f"{path}: no report.json; run its recipe (again) to finish it")
-    report: dict[str, Any] = json.loads(file.read_text())
-    return report
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        lacking = sorted(_lacking(report))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: damaged ({error}); run its recipe again to write it anew") from error
+    if lacking:
+        raise InputError(f"{file}: lacks {', '.join(lacking)}; run its recipe again to write it anew")
+    return {"data_notes": [], **report}
+
+
+def _lacking(report: dict[str, Any]) -> set[str]:
+    """Keys that a report must have and this one has not."""
+    lacking: set[str] = _KEYS - report.keys()
+    if lacking:
+        return lacking
+    steps = [report.get("baseline", {}), report.get("final", {}), *report.get("steps", [])]
+    steps += [report["control"]] if report.get("control") else []
+    for step in steps:
+        lacking |= _STEP_KEYS - step.keys()
+    lacking |= {"name", "runtime"} - report.get("recipe", {}).keys()
+    return lacking
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -12,7 +12,8 @@ Row = Mapping[str, Any]
 _NOTHING = "-"
 
 
-def _number(form: str) -> Callable[[Any], str]:
+def number(form: str) -> Callable[[Any], str]:
+    """A function that formats a number, and what was not measured as "-"."""
     return lambda value: _NOTHING if value is None else form.format(value)
 
 
@@ -32,16 +33,27 @@ def _size(value: Any) -> str:
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("stage", lambda r: r["label"]),
     ("kept", lambda r: _verdict(r)),
-    ("F1 val", lambda r: _number("{:.3f}")(r["f1_val"])),
-    ("F1 test", lambda r: _number("{:.3f}")(r["f1_test"])),
-    ("ms", lambda r: _number("{:.3f}")(r["latency_ms"] and r["latency_ms"]["median"])),
-    ("ratio", lambda r: _number("{:.3f}")(r["latency_ratio"])),
+    ("F1 val", lambda r: number("{:.3f}")(r["f1_val"])),
+    ("F1 test", lambda r: number("{:.3f}")(r["f1_test"])),
+    ("ms", lambda r: number("{:.3f}")(r["latency_ms"] and r["latency_ms"]["median"])),
+    ("ratio", lambda r: number("{:.3f}")(r["latency_ratio"])),
     ("params", lambda r: _count(r["params"])),
     ("MACs", lambda r: _count(r["macs"])),
     ("size", lambda r: _size(r["bytes"])),
-    ("score val", lambda r: _number("{:.3f}")(r["score_val"])),
-    ("score test", lambda r: _number("{:.3f}")(r["score_test"])),
+    ("score val", lambda r: number("{:.3f}")(r["score_val"])),
+    ("score test", lambda r: number("{:.3f}")(r["score_test"])),
 )
+
+
+def rows(report: Mapping[str, Any]) -> list[Row]:
+    """Every step of a report in the order of the table: baseline, stages, control."""
+    control = report["control"]
+    return [report["baseline"], *report["steps"], *([control] if control else [])]
+
+
+def dropped(row: Row) -> bool:
+    """Whether a stage was measured or skipped and not kept; tables show it pale."""
+    return _verdict(row) in ("no", "skipped")
 
 
 def _verdict(row: Row) -> str:
@@ -52,22 +64,21 @@ def _verdict(row: Row) -> str:
     return "skipped" if row["f1_val"] is None else "no"
 
 
-def terminal(rows: Sequence[Row], title: str = "") -> Table:
+def terminal(steps: Sequence[Row], title: str = "") -> Table:
     """A rich table; lower scores are better."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
     for index, (name, _) in enumerate(COLUMNS):
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
-    for row in rows:
-        style = "dim" if _verdict(row) in ("no", "skipped") else ""
-        table.add_row(*(cell(row) for _, cell in COLUMNS), style=style)
+    for row in steps:
+        table.add_row(*(cell(row) for _, cell in COLUMNS), style="dim" if dropped(row) else "")
     return table
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(steps: Sequence[Row]) -> str:
     """The same as a Markdown table."""
     head = [name for name, _ in COLUMNS]
     ruler = ["---" if index < 2 else "---:" for index in range(len(head))]
-    body = [[cell(row) for _, cell in COLUMNS] for row in rows]
+    body = [[cell(row) for _, cell in COLUMNS] for row in steps]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ruler, *body])

@@ -54,6 +54,11 @@ class Runtime(Spec, ABC):
     def missing(self) -> str | None:
         """None when usable here, else one line saying which extra installs it."""
 
+    def check(self) -> list[str]:
+        """``missing`` as a recipe's check asks for it: found before any training."""
+        line = self.missing()
+        return [line] if line else []
+
     @abstractmethod
     def export(self, model: nn.Module, example: Tensor, path: Path, quant: Quant | None = None) -> Artifact:
         """Write ``model`` (eval, float; takes ``example``, whose first dimension is a free batch)

@@ -66,8 +66,8 @@ def write_manifest(
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Whole or not at all: to a temporary name, then renamed."""
-    scratch = file.with_name(file.name + ".part")
+    """Whole or not at all: to a temporary name of this process alone, then renamed."""
+    scratch = file.with_name(f".{file.name}.{os.getpid()}.part")
     scratch.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(scratch, file)
 

@@ -26,6 +26,11 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _BATCH = 16
 
 
+def onnx_model(model: nn.Module, example: Tensor, quant: Quant | None) -> onnx.ModelProto:
+    """``to_onnx``, or ``to_int8_onnx`` where there is a ``quant``."""
+    return to_onnx(model, example) if quant is None else to_int8_onnx(model, example, quant)
+
+
 def to_int8_onnx(model: nn.Module, example: Tensor, quant: Quant) -> onnx.ModelProto:
     """``to_onnx`` with quantize and dequantize nodes around what runs as int8.
 

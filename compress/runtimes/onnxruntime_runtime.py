@@ -40,11 +40,10 @@ class OnnxRuntime(Runtime):
         """
         import onnx
 
-        from compress.runtimes.onnx_export import to_onnx
-        from compress.runtimes.onnx_quantize import to_int8_onnx
+        from compress.runtimes.onnx_quantize import onnx_model
 
         with new_folder(path) as folder:
-            proto = to_onnx(model, example) if quant is None else to_int8_onnx(model, example, quant)
+            proto = onnx_model(model, example, quant)
             onnx.save(proto, folder / _FILE)
             write_manifest(
                 folder,

@@ -47,11 +47,10 @@ class OpenvinoRuntime(Runtime):
             raise InputError(problems)
         import onnx
 
-        from compress.runtimes.onnx_export import to_onnx
-        from compress.runtimes.onnx_quantize import to_int8_onnx
+        from compress.runtimes.onnx_quantize import onnx_model
 
         with new_folder(path) as folder:
-            proto = to_onnx(model, example) if quant is None else to_int8_onnx(model, example, quant)
+            proto = onnx_model(model, example, quant)
             source = folder / "model.onnx"
             onnx.save(proto, source)
             _openvino().save_model(_core().read_model(source), folder / _FILE, compress_to_fp16=False)

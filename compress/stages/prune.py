@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import difflib
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from compress.errors import InputError, NoEffectError
+from compress.errors import InputError, MissingExtraError, NoEffectError
 from compress.stages.base import Context, Plan, Stage
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Prune(Stage):
         if self.engine == "nni" and self.scope == "global":
             raise ValueError("engine nni rates channels within a layer: scope must be local, or left out")
         return self
+
+    def check(self) -> list[str]:
+        """A line when ``engine`` is nni and it is not installed; nothing is imported."""
+        if self.engine == "nni" and importlib.util.find_spec("nni") is None:
+            return list(MissingExtraError("nni", "nni").problems)
+        return []
 
     def plan(self, net: Net, ctx: Context) -> Plan:
         """Fixes the widths of every step on copies of ``net``.

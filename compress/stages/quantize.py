@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -39,7 +40,7 @@ class Quantize(Stage):
     kind: Literal["quantize"] = "quantize"
     mode: Literal["auto", "static"] = Field("auto", description="auto also tries parts and other methods.")
     method: Method = Field("minmax", description="How activation ranges are taken; auto starts with it.")
-    samples: int = Field(128, ge=1, description="Calibration images.")
+    samples: int = Field(128, ge=1, description="Calibration images, of train; all of it at most.")
     max_drop: float = Field(0.02, ge=0, le=1, description="Macro F1 on tune that int8 may lose.")
     exclude: tuple[str, ...] = Field((), description="Modules always left in float, by dotted name.")
     fallback: bool = Field(True, description="false: quantize even if it does not pay; the gate decides.")
@@ -78,12 +79,19 @@ class Quantize(Stage):
         return net
 
     def _images(self, ctx: Context) -> np.ndarray:
-        """``samples`` calibration images drawn by the seed, for they may lie sorted by class."""
+        """``samples`` images drawn by the seed, for they may lie sorted by class: of the calibration
+        images, and when these are too few also of train, none twice; all there are at most."""
         import numpy as np
 
-        order = np.random.default_rng(ctx.seed).permutation(len(ctx.calib))[: self.samples]
+        rng = np.random.default_rng(ctx.seed)
+        order = rng.permutation(len(ctx.calib))[: self.samples]
         images: np.ndarray = ctx.calib.images[np.sort(order)]
-        return images
+        if (lacking := self.samples - len(images)) <= 0:
+            return images
+        used = {image.tobytes() for image in images}
+        fresh = (i for i in rng.permutation(len(ctx.train)) if ctx.train.images[i].tobytes() not in used)
+        more = sorted(itertools.islice(fresh, lacking))
+        return np.concatenate([images, ctx.train.images[np.array(more, dtype=np.int64)]])
 
     def _parts(self, net: Net) -> list[_Part]:
         """The whole net, then the parts worth a try, without repetitions.
@@ -123,7 +131,8 @@ class Quantize(Stage):
     def _chosen(self, part: _Part, method: Method, trial: _Trial, but: str = "") -> Plan:
         head = f"int8 for {part.words}, {method} ranges" + (f": {but}" if but else "")
         what = {"method": method, "exclude": list(part.exclude)}
-        return Plan(what=what, notes=(head, *trial.notes()), measured=True)
+        cut = () if trial.images >= self.samples else (f"calibrated on {trial.images} images: all of train",)
+        return Plan(what=what, notes=(head, *cut, *trial.notes()), measured=True)
 
     def _why_not(self, whole: _Part, trial: _Trial) -> str:
         runtime = trial.ctx.bench.runtime
@@ -146,7 +155,7 @@ class _Trial:
     def __init__(self, net: Net, images: np.ndarray, ctx: Context) -> None:
         from compress.ops.fold import fold_batchnorm
 
-        self.net, self.ctx = net, ctx
+        self.net, self.ctx, self.images = net, ctx, len(images)
         self.int8 = Net(fold_batchnorm(net.module, net.example()), net.preprocess, net.labels, Quant(images))
         self.ratios: dict[_Part, Ratio] = {}
         self.drops: dict[_Part, dict[str, float]] = {}

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from compress.data.arrays import as_image_set, splits_from
-from compress.data.images import ImageSet
+from compress.data.images import ImageSet, Splits
 from compress.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -113,6 +113,42 @@ def test_splits_take_tune_out_of_train() -> None:
     assert again.fingerprint == splits.fingerprint
     x[0, 0, 0, 0] ^= 1
     assert splits_from((x, y), PAIR, PAIR, seed=3, labels=["a", "b", "c"]).fingerprint != splits.fingerprint
+
+
+def test_a_loader_that_shuffles_gives_the_same_splits() -> None:
+    x = RNG.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    x[30] = x[0]  # the same photo twice
+    pixels, y = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.arange(60) % 3
+
+    def splits(seed: int) -> Splits:
+        order = torch.Generator().manual_seed(seed)
+        loader = DataLoader(TensorDataset(pixels, y), batch_size=7, shuffle=True, generator=order)
+        return splits_from(loader, loader, loader, seed=3)
+
+    one, two = splits(1), splits(2)
+    assert one.test.names != two.test.names  # those are of the place in the loader
+    assert one.fingerprint == two.fingerprint
+    for name in ("train", "tune", "val", "test"):
+        a, b = getattr(one, name), getattr(two, name)
+        assert (a.images == b.images).all()
+        assert (a.targets == b.targets).all()
+        assert (np.diff(a.targets) >= 0).all()
+    assert sorted(i.tobytes() for i in one.val.images) == sorted(i.tobytes() for i in x)
+    shuffled = splits_from((x, y.numpy()), (x[::-1], y.numpy()[::-1]), (x, y.numpy()), seed=3)
+    assert shuffled.fingerprint == one.fingerprint
+
+
+def test_rows_keep_their_names_and_groups_when_they_are_sorted() -> None:
+    x = RNG.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    names = tuple(f"{i}.png" for i in range(60))
+    data = ImageSet(x, np.arange(60) % 3, ("0", "1", "2"), names, np.arange(60) // 2)
+    splits = splits_from(data, data, data)
+    for part in (splits.train, splits.tune, splits.val):
+        rows = [int(name.removesuffix(".png")) for name in part.names]
+        assert (part.images == x[rows]).all()
+        assert part.targets.tolist() == [row % 3 for row in rows]
+        assert part.groups is not None
+        assert part.groups.tolist() == [row // 2 for row in rows]
 
 
 def test_splits_keep_the_groups_of_train() -> None:

@@ -13,7 +13,7 @@ import pytest
 from compress.errors import InputError
 from compress.recipe import Recipe
 from compress.report.run_folder import RunFolder, read_report, write_report
-from compress.report.tables import markdown, terminal
+from compress.report.tables import markdown, rows, terminal
 from compress.step import Latency, Score, Step
 
 
@@ -62,6 +62,7 @@ def _report(**more: Any) -> dict[str, Any]:
         "control": None,
         "require": [{"met": True, "line": "met: F1"}],
         "other_runtimes_ms": {"torch": 8.0, "openvino": None},
+        "data_notes": ["skipped 1 of 200 files: <a>.jpg"],
         **more,
     }
 
@@ -83,6 +84,11 @@ def test_reports_come_from_one_content_and_are_read_back(tmp_path: Path) -> None
     assert "(95 % 0.700 to 0.830" in text
     assert "openvino cannot run it" in text
     assert "met: F1" in text
+    assert "## The data" in text
+    assert "- skipped 1 of 200 files: <a>.jpg" in text
+    write_report(tmp_path, _report(data_notes=[]))
+    assert "The data" not in (tmp_path / "report.md").read_text()
+    assert "The data" not in (tmp_path / "report.html").read_text()
 
 
 class _Strict(HTMLParser):
@@ -118,7 +124,50 @@ def test_the_page_is_whole_self_contained_and_escaped(tmp_path: Path) -> None:
     assert "a &lt;b&gt; c" in page
     assert "&lt;glass&gt;" in page
     assert re.search(r"<td>control</td>", page)
+    assert "<li>skipped 1 of 200 files: &lt;a&gt;.jpg</li>" in page
     assert len(page) < 5_000_000
+
+
+def test_dropped_stages_are_pale_on_the_page_as_in_the_terminal_and_the_control_is_not(
+    tmp_path: Path,
+) -> None:
+    control = {**STEPS[0].to_dict(), "label": "control", "kind": "control", "kept": False}
+    report = _report(control=control)
+    write_report(tmp_path, report)
+    page = (tmp_path / "report.html").read_text()
+    pale = re.findall(r'<tr class="dropped"><td>(\w+)</td>', page)
+    assert pale == ["decompose", "spoil"]
+    assert re.search(r"<tr><td>control</td>", page)
+    styles = [row.style for row in terminal(rows(report)).rows]
+    assert styles == ["", "", "dim", "dim", ""]
+
+
+def test_a_class_absent_from_test_has_no_f1(tmp_path: Path) -> None:
+    write_report(tmp_path, _report())
+    page = (tmp_path / "report.html").read_text()
+    assert "<tr><td>paper &amp; co</td><td></td><td>-</td><td>-</td></tr>" in page
+    assert "<tr><td>&lt;glass&gt;</td><td></td><td>0.800</td><td>0.790</td></tr>" in page
+
+
+def test_a_damaged_report_is_one_clear_line(tmp_path: Path) -> None:
+    write_report(tmp_path, _report())
+    file = tmp_path / "report.json"
+    text = file.read_text()
+    for damaged in (text[: len(text) // 2], "", "[]", "7", json.dumps(_report(steps=7)), "\x00"):
+        file.write_text(damaged)
+        with pytest.raises(InputError, match=r"report\.json: damaged .*; run its recipe again") as caught:
+            read_report(tmp_path)
+        assert len(caught.value.problems) == 1
+        assert "\n" not in str(caught.value)
+    report = _report()
+    del report["final"]["f1_test"], report["recipe"]["name"]
+    file.write_text(json.dumps(report))
+    with pytest.raises(InputError, match=r"report\.json: lacks f1_test, name; run its recipe again"):
+        read_report(tmp_path)
+    report = _report()
+    del report["data_notes"]  # of an earlier version
+    file.write_text(json.dumps(report))
+    assert read_report(tmp_path)["data_notes"] == []
 
 
 def test_a_missing_or_unfinished_run_is_one_clear_line(tmp_path: Path) -> None:

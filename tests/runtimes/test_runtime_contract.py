@@ -17,6 +17,7 @@ from compress.errors import CompressError, InputError
 from compress.net import Quant
 from compress.runtimes.base import MANIFEST, Artifact
 from compress.runtimes.deploy import eager_logits, export_net, parity
+from compress.runtimes.folder import write_json
 from compress.runtimes.kinds import BY_KIND, RUNTIMES, load_artifact, open_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,11 +42,13 @@ import sys
 sys.modules[{package!r}] = None
 from pathlib import Path
 from compress.errors import InputError
+from compress.runtimes.folder import write_json
 from compress.runtimes.kinds import BY_KIND, installed
 from compress.runtimes.base import Artifact
 runtime = BY_KIND[{package!r}]()
 assert type(runtime) not in installed()
 print(runtime.missing())
+print(*runtime.check())
 try:
     runtime.load(Artifact(Path("anywhere")))
 except InputError as error:
@@ -53,7 +56,34 @@ except InputError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     line = f"{package} is not installed: pip install {package}"
-    assert done.stdout.splitlines() == [line, line], done.stderr
+    assert done.stdout.splitlines() == [line, line, line], done.stderr
+
+
+@EVERY
+def test_a_recipe_asks_whether_its_runtime_is_here(cls):
+    kind = cls().kind
+    code = f"""
+import sys
+from compress.recipe import Recipe
+recipe = Recipe(name="x", runtime={{"kind": {kind!r}}})
+print(recipe.check())
+print({kind!r} in sys.modules)
+sys.modules[{kind!r}] = None
+print(*recipe.check())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    said = f"runtime: {kind} is not installed: pip install {kind}"
+    assert done.stdout.splitlines() == ["[]", "False", said], done.stderr
+
+
+def test_json_is_written_whole_and_leaves_nothing_beside_it(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1})
+    write_json(tmp_path / "a.json", {"b": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"b": object()})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
 
 
 def test_agrees_with_torch_on_every_batch(net, runtime, artifact, pictures):
@@ -110,6 +140,7 @@ def test_a_fresh_process_gives_the_same_logits(runtime, relu6_artifact, pictures
 import sys
 import numpy as np
 from pathlib import Path
+from compress.runtimes.folder import write_json
 from compress.runtimes.kinds import load_artifact
 images = np.load({str(tmp_path / "in.npy")!r})
 np.save({str(tmp_path / "out.npy")!r}, load_artifact(Path({str(relu6_artifact.path)!r}), None)(images))
@@ -222,6 +253,7 @@ def test_export_is_silent(relu6_net, runtime, tmp_path):
 import torch
 from pathlib import Path
 from compress.net import Quant
+from compress.runtimes.folder import write_json
 from compress.runtimes.kinds import BY_KIND
 runtime = BY_KIND[{runtime.kind!r}]()
 layer = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tinynet import TorchBench, digits, tiny_net
+from tinynet import digits, make_context, tiny_net
 
 from compress.net import Net
-from compress.spec import digest
 from compress.stages.base import Context
-
-
-def make_context(work: Path, baseline: Net, *, seed: int = 0, epochs: int = 3) -> Context:
-    """200 digits to train, 60 to tune, 64 to calibrate; ``remember`` keeps nets for the test's life."""
-    from compress.train import TrainSpec
-
-    nets: dict[str, Net] = {}
-
-    def remember(key: Any, make: Callable[[Path], Net]) -> Net:
-        name = digest(key)
-        if name not in nets:
-            folder = work / f"remember-{name}"
-            folder.mkdir(parents=True, exist_ok=True)
-            nets[name] = make(folder)
-        return nets[name]
-
-    train = digits(0, 200)
-    return Context(
-        train=train,
-        tune=digits(200, 260),
-        calib=digits(0, 64),
-        baseline=baseline,
-        train_spec=TrainSpec(epochs=epochs, batch_size=32, augment={"kind": "none"}, device="cpu"),
-        seed=seed,
-        bench=TorchBench(),
-        work=work,
-        remember=remember,
-        log=lambda line: None,
-    )
 
 
 @pytest.fixture

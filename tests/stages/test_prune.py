@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from torchvision.models import MobileNetV3, get_model
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
 from compress.data.images import ImageSet
-from compress.errors import InputError, NoEffectError
+from compress.errors import InputError, MissingExtraError, NoEffectError
 from compress.models.arch import build
 from compress.net import Net, Preprocess
 from compress.ops.flops import count_macs
@@ -30,6 +32,7 @@ from compress.ops.importance import scores
 from compress.stages.base import Context, Plan
 from compress.stages.prune import Prune
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"epochs": 0, "steps": 1, "samples": 64}
 
 
@@ -356,3 +359,18 @@ def test_a_pruned_net_exports_to_onnx_and_runs_equal(ctx: Context, tmp_path: Pat
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(out, slim(x).numpy(), atol=1e-5, rtol=1e-3)
+
+
+def test_a_recipe_with_engine_nni_asks_for_nni_without_importing_it() -> None:
+    code = """
+import sys
+from compress.recipe import Recipe
+recipe = Recipe(name="x", stages=({"kind": "prune"}, {"kind": "prune", "engine": "nni"}))
+recipe.check()
+print("nni" in sys.modules)
+sys.modules["nni"] = None
+print(*recipe.check())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    said = f"stages[1]: {MissingExtraError('nni', 'nni')}"
+    assert done.stdout.splitlines() == ["False", said], done.stderr

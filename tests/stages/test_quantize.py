@@ -185,7 +185,30 @@ def test_calibration_images_are_drawn_by_the_seed(small_net: Net, ctx: Context) 
     assert images(0, 16).dtype == np.uint8
     assert np.array_equal(images(0, 16), images(0, 16))
     assert not np.array_equal(images(0, 16), images(1, 16))
-    assert len(images(0, 10_000)) == len(ctx.calib)
+
+
+def test_more_images_than_are_for_calibration_come_from_train(small_net: Net, ctx: Context) -> None:
+    def images(samples: int, seed: int = 0) -> tuple[np.ndarray, Plan]:
+        bench = Int8Bench()
+        with_seed = replace(ctx, seed=seed, bench=bench)
+        plan = Quantize(samples=samples, fallback=False).plan(small_net, with_seed)
+        return bench.seen[0].images, plan
+
+    def unique(some: np.ndarray) -> set[bytes]:
+        return {image.tobytes() for image in some}
+
+    most, plan = images(100)
+    assert most.shape == (100, 16, 16, 3)
+    assert not any("calibrated on" in note for note in plan.notes)
+    assert unique(most[:64]) == unique(ctx.calib.images)
+    assert unique(most[64:]) <= unique(ctx.train.images) - unique(ctx.calib.images)
+    assert len(unique(most)) == 100
+    assert np.array_equal(most, images(100)[0])
+    assert unique(most) != unique(images(100, seed=1)[0])
+    every, plan = images(10_000)
+    assert unique(every) == unique(ctx.train.images)
+    assert len(every) == len(ctx.train)
+    assert "calibrated on 200 images: all of train" in plan.notes
 
 
 @pytest.mark.parametrize(
@@ -250,7 +273,7 @@ def test_parts_of_torchvision_nets(name: str, ctx: Context) -> None:
     bench = Int8Bench(speed=0.5)
     images = replace(ctx.calib.take(np.arange(2)), images=np.zeros((2, 64, 64, 3), np.uint8))
     small = replace(ctx, bench=bench, calib=images)
-    Quantize().plan(net, small)
+    Quantize(samples=2).plan(net, small)
     everything = {c.name for c in layer_calls(module, net.example())}
     whole, maps, pointwise = ({n for n in everything if not is_under(n, q.exclude)} for q in bench.seen)
     assert whole == everything

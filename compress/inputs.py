@@ -1,0 +1,119 @@
+"""What a run starts from, checked before any training: data, backbone, and the content of what is named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import InputError
+from compress.spec import Spec
+from compress.store import source_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.data.images import Splits
+    from compress.net import Net
+    from compress.recipe import Recipe
+
+
+def splits_of(recipe: Recipe, data: Any, log: Callable[[str], None]) -> Splits:
+    """The recipe's data, or (train, val, test) of one's own; its notes go to ``log``."""
+    if data is None:
+        return recipe.data.load(recipe.seed, log)
+    from compress.data.arrays import splits_from
+
+    if not isinstance(data, tuple | list) or len(data) != 3:
+        raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
+    train, val, test = data
+    splits = splits_from(train, val, test, recipe.seed)
+    for note in splits.notes:
+        log(note)
+    return splits
+
+
+def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -> Net:
+    """The untrained backbone; one's own must fit the data and be picklable, said before it is trained."""
+    import torch
+
+    from compress.net import Net, Preprocess
+
+    size, labels = int(splits.train.images.shape[1]), splits.labels
+    if model is None:
+        with seeded(recipe.seed):
+            return recipe.model.build(labels, size)
+    net = model.copy() if isinstance(model, Net) else Net(model, Preprocess(size), labels).copy()
+    if net.preprocess.size != size:
+        raise InputError(f"model: takes images of side {net.preprocess.size}, the data's are of side {size}")
+    if net.labels != labels:
+        raise InputError(f"model: its labels are {', '.join(net.labels)}; the data's are {', '.join(labels)}")
+    try:
+        with torch.no_grad():
+            shape = tuple(net.module.eval()(net.example(2)).shape)
+    except (RuntimeError, ValueError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"model: cannot take a 2 x 3 x {size} x {size} input: {first}") from error
+    if shape != (2, len(labels)):
+        raise InputError(f"model: gives {shape} for 2 images, expected (2, {len(labels)}): a logit a class")
+    try:
+        pickle.dump(net.module, io.BytesIO())
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(f"model: cannot be stored: {error}; define its class in a module") from error
+    return net
+
+
+def fingerprint(net: Net) -> str:
+    """Content address of a net: structure, every weight and buffer, and what deployment adds."""
+    import torch
+
+    hashed = hashlib.sha256(str(net.module).encode())
+    for name, value in net.module.state_dict().items():
+        hashed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    quant = net.quant
+    hashed.update(repr((net.preprocess, net.labels, quant and (quant.method, quant.exclude))).encode())
+    return hashed.hexdigest()[:20]
+
+
+def code_of(module: nn.Module) -> list[str]:
+    """Digests of the source of a module's own classes: equal weights can mean another ``forward``."""
+    homes = {type(part).__module__ for part in module.modules()}
+    return sorted(source_digest(home) for home in homes if not home.startswith(("torch.", "torchvision.")))
+
+
+def content_of(spec: Any) -> dict[str, str]:
+    """Digests of the files that a spec, or a spec inside it, names; a path alone says nothing of them."""
+    found: dict[str, str] = {}
+    if isinstance(spec, Path) and spec.is_file():
+        found[str(spec)] = hashlib.sha256(spec.read_bytes()).hexdigest()[:20]
+    elif isinstance(spec, tuple | list):
+        for item in spec:
+            found |= content_of(item)
+    elif isinstance(spec, Spec):
+        for name in type(spec).model_fields:
+            found |= content_of(getattr(spec, name))
+    return found
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators start from ``seed`` inside, and go on as before afterwards."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

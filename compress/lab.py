@@ -1,0 +1,216 @@
+"""What all steps of one run share: data, backbone, runtime; and computing each thing once."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress import __version__
+from compress.errors import CompressError, InputError, NoEffectError
+from compress.inputs import backbone_of, code_of, fingerprint, seeded, splits_of
+from compress.measure.counters import machine
+from compress.scoring import Scorer
+from compress.spec import digest
+from compress.stages.base import Context, Plan, Stage
+from compress.store import Store, source_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.data.images import ImageSet, Splits
+    from compress.net import Net
+    from compress.recipe import Recipe
+    from compress.runtimes.base import Runtime
+
+Log = Callable[[str], None]
+_LIBRARIES = ("torch", "torchvision", "torch-pruning", "tensorly", "numpy", "opencv-python-headless")
+_CALIBRATION = 128  # images for calibration, statistics and parity
+
+
+@dataclass
+class Lab:
+    """One run's data, backbone and store; what it computes it computes once, whoever asks."""
+
+    recipe: Recipe
+    splits: Splits
+    calib: ImageSet
+    store: Store
+    log: Log
+    progress: bool
+    base_key: str
+    backbone: Net
+    scorer: Scorer | None = None
+    trained: Net | None = None
+
+    @classmethod
+    def start(
+        cls,
+        recipe: Recipe,
+        *,
+        model: nn.Module | Net | None = None,
+        data: Any = None,
+        store: Store | None = None,
+        log: Log = print,
+        progress: bool = False,
+    ) -> Lab:
+        """Load the data and build the untrained backbone."""
+        import numpy as np
+
+        given = [name for name, value in (("model", model), ("data", data)) if value is not None]
+        if problems := recipe.check(skip=given):
+            raise InputError(problems)
+        # Now: a file edited during a long run must not answer for the code that is running.
+        for stage in recipe.stages:
+            source_digest(type(stage).__module__)
+        splits = splits_of(recipe, data, log)
+        backbone = backbone_of(recipe, model, splits)
+        picked = random.Random(recipe.seed).sample(
+            range(len(splits.train)), min(_CALIBRATION, len(splits.train))
+        )
+        key = digest(
+            splits.fingerprint,
+            code_of(backbone.module) if model is not None else recipe.model.canonical(),
+            fingerprint(backbone),
+            recipe.train.canonical(),
+            recipe.seed,
+            versions(),
+        )
+        calib = splits.train.take(np.array(sorted(picked)))
+        return cls(recipe, splits, calib, store or Store(), log, progress, key, backbone)
+
+    def measure_in_runtime_of(self, net: Net) -> Scorer:
+        """Resolve the runtime on the baseline ``net``; from here on stages can measure."""
+        self.trained = net
+        root = getattr(self.recipe.data, "root", None)
+        runtime = self._runtime(net)
+        self.scorer = Scorer(runtime, self.recipe.metric, self.splits, self.calib, self.store, root)
+        return self.scorer
+
+    def context(self, work: Path) -> Context:
+        """What a stage may see: never val, never test."""
+        return Context(
+            train=self.splits.train,
+            tune=self.splits.tune,
+            calib=self.calib,
+            baseline=self.trained or self.backbone,
+            train_spec=self.recipe.train,
+            seed=self.recipe.seed,
+            bench=self.measuring,
+            work=work,
+            remember=self._remember,
+            log=self.log,
+            progress=self.progress,
+        )
+
+    @property
+    def measuring(self) -> Scorer:
+        assert self.scorer is not None, "the baseline is scored first"
+        return self.scorer
+
+    def train(self, key: str, spec: Any) -> tuple[Net, bool]:
+        """The backbone trained by ``spec``, and whether it was in the store."""
+        from compress.train import fit
+
+        with self.store.lock(key):
+            stored = self.store.net(key)
+            if stored is not None:
+                return stored, True
+            net = self.backbone.copy()
+            if spec.epochs:
+                self.log(f"training {spec.epochs} epochs on {len(self.splits.train)} images")
+                fit(
+                    net.module,
+                    self.splits.train,
+                    spec,
+                    preprocess=net.preprocess,
+                    tune=self.splits.tune,
+                    seed=self.recipe.seed,
+                    work=self.store.work(key),
+                    progress=self.progress,
+                    log=self.log,
+                )
+            self.store.put_net(key, net)
+            return net, False
+
+    def _runtime(self, net: Net) -> Runtime:
+        """The recipe's runtime; ``auto`` is resolved once, on the trained baseline, and remembered."""
+        from compress.runtimes.auto import AutoRuntime, by_kind
+
+        spec = self.recipe.runtime
+        if not isinstance(spec, AutoRuntime):
+            return self._able(spec, net)
+        key = digest("auto", self.base_key, spec.canonical(), machine()["id"], machine()["versions"])
+        with self.store.lock(key):
+            stored = self.store.value("runtimes", key)
+            if stored is None:
+                runtime, candidates = spec.resolve(net, self.calib.images)
+                for candidate in candidates:
+                    self.log(f"runtime {candidate}")
+                stored = runtime.canonical()
+                if self.store.has_net(self.base_key):  # a dry run may ask for an untrained net: not for good
+                    self.store.put_value("runtimes", key, stored)
+        return self._able(by_kind(stored["kind"]).model_validate(stored), net)
+
+    @staticmethod
+    def _able(runtime: Runtime, net: Net) -> Runtime:
+        if net.quant is not None and not type(runtime).int8:
+            raise InputError(f"runtime.kind: the model is int8, which {runtime.kind} cannot run")
+        return runtime
+
+    def seconds(self, key: str, now: float, cached: bool) -> float:
+        """What the step took when it was computed, also when it is found in the store."""
+        stored = self.store.value("seconds", key) if cached else None
+        if stored is None:
+            self.store.put_value("seconds", key, now)
+        return now if stored is None else float(stored)
+
+    def plan(self, stage: Stage, net: Net, key: str) -> tuple[Plan, bool]:
+        """The stage's plan for ``net``, and whether it was in the store."""
+        with self.store.lock(key):
+            text, planned = self.store.value("plans", key), True
+            if text is None:
+                with seeded(self.recipe.seed):
+                    plan = stage.plan(net.copy(), self.context(self.store.work(key)))
+                try:
+                    text, planned = json.dumps(asdict(plan)), False
+                except TypeError as error:
+                    raise CompressError(f"stage {stage.kind}: its plan is not JSON: {error}") from error
+                self.store.put_value("plans", key, text)
+                self.store.drop_work(key)
+        content = json.loads(text)  # fresh or stored, a plan is what JSON says
+        return Plan(**{**content, "notes": tuple(content["notes"])}), planned
+
+    def apply(self, stage: Stage, plan: Plan, parent: Net, key: str) -> tuple[Net, bool]:
+        """The net after the stage, and whether it was in the store.
+
+        Raises:
+            NoEffectError: the stage changed nothing.
+        """
+        with self.store.lock(key):
+            stored = self.store.net(key)
+            if stored is not None:
+                return stored, True
+            with seeded(self.recipe.seed):
+                net = stage.apply(parent.copy(), plan, self.context(self.store.work(key)))
+            if fingerprint(net) == fingerprint(parent):
+                raise NoEffectError(f"stage {stage.label or stage.kind} ran and changed nothing")
+            self.store.put_net(key, net)
+            return net, False
+
+    def _remember(self, what: Any, make: Callable[[Path], Net]) -> Net:
+        key = digest("remembered", what, self.splits.fingerprint, self.recipe.seed, versions())
+        with self.store.lock(key):
+            net = self.store.net(key)
+            if net is None:
+                net = make(self.store.work(key))
+                self.store.put_net(key, net)
+            return net
+
+
+def versions() -> dict[str, str]:
+    return {"beyondnas": __version__, **{name: version(name) for name in _LIBRARIES}}

@@ -1,0 +1,30 @@
+"""The final model in every runtime installed here: an extra column, stored like every measurement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.measure.counters import machine
+from compress.runtimes.auto import times_everywhere
+from compress.runtimes.kinds import RUNTIMES
+from compress.spec import digest
+from compress.store import Store, source_digest
+
+if TYPE_CHECKING:
+    from compress.net import Net
+
+
+def times_in_other_runtimes(net: Net, key: str, store: Store, threads: int = 1) -> dict[str, float | None]:
+    """Median milliseconds of one image by runtime kind; None where the runtime cannot run the net.
+
+    ``key`` addresses the net; the figures are stored under it, this machine, these versions and the
+    code of the runtimes.
+    """
+    facts = machine()
+    sources = [source_digest(cls.__module__) for cls in RUNTIMES]
+    asked = digest("other_runtimes", key, threads, facts["id"], facts["versions"], sources)
+    times: dict[str, float | None] | None = store.value("other_runtimes", asked)
+    if times is None:
+        times = times_everywhere(net, threads=threads)
+        store.put_value("other_runtimes", asked, times)
+    return times

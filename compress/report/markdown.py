@@ -33,7 +33,7 @@ def render(report: dict[str, Any]) -> str:
         "",
         "## What the stages did",
         "",
-        *(f"- {row['label']}: {note}" for row in steps for note in row["notes"]),
+        *(f"- {row['label']}: {note}" for row in steps[1:] for note in row["notes"]),
     ]
     if report["data_notes"]:
         lines += ["", "## The data", "", *(f"- {note}" for note in report["data_notes"])]

@@ -74,11 +74,8 @@ class RunFolder:
         with (self.path / "steps.jsonl").open("a") as file:
             file.write(json.dumps(step.to_dict()) + "\n")
 
-    def finish(self, store: Store, notes: Sequence[str] = ()) -> dict[str, Any]:
-        """Write artifacts, ``net.pt`` and the reports; gives the content of ``report.json``.
-
-        ``notes`` are the lines of ``Splits.notes``: what is odd about the data.
-        """
+    def finish(self, store: Store) -> dict[str, Any]:
+        """Write artifacts, ``net.pt`` and the reports; gives the content of ``report.json``."""
         baseline, final = self.steps[0], final_step(self.steps)
         for name, step in (("baseline", baseline), ("artifact", final)):
             assert step.artifact is not None
@@ -89,7 +86,7 @@ class RunFolder:
 
         save_net(net, self.path / "net.pt")
         times = times_in_other_runtimes(net, final.key, store, self.recipe.runtime.threads)
-        report = build(self.recipe, self.steps, times, notes)
+        report = build(self.recipe, self.steps, times)
         write_report(self.path, report)
         return report
 
@@ -99,9 +96,7 @@ def final_step(steps: Sequence[Step]) -> Step:
     return [step for step in steps if step.kept][-1]
 
 
-def build(
-    recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None], notes: Sequence[str] = ()
-) -> dict[str, Any]:
+def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None]) -> dict[str, Any]:
     """The content of ``report.json``."""
     from compress.measure.counters import machine
 
@@ -121,7 +116,7 @@ def build(
         "control": controls[0].to_dict() if controls else None,
         "require": [{"met": one.ok, "line": one.line} for one in met],
         "other_runtimes_ms": times,
-        "data_notes": list(notes),
+        "data_notes": list(steps[0].notes),  # of the baseline's step: what is odd about the data
     }
 
 

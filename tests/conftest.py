@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# One thread, set before torch loads and inherited by child processes: a training test then gives the same
+# net on any number of cores, and a busy machine slows it instead of stalling it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

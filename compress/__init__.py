@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from compress.models.zoo import YamlModel as YamlModel
     from compress.predict import load as load
     from compress.recipe import Recipe as Recipe
+    from compress.report.run_folder import record as record
     from compress.runtimes.auto import AutoRuntime as AutoRuntime
     from compress.runtimes.onnxruntime_runtime import OnnxRuntime as OnnxRuntime
     from compress.runtimes.openvino_runtime import OpenvinoRuntime as OpenvinoRuntime
@@ -80,6 +81,7 @@ _HOME = {
     "Within": "compress.gate",
     "YamlModel": "compress.models.zoo",
     "load": "compress.predict",
+    "record": "compress.report.run_folder",
     "run": "compress.chain",
 }
 

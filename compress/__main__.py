@@ -45,12 +45,12 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
         folder.log(line)
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
-    report: dict[str, Any] = {}
-    for step in run_chain(value, store=store, log=log, progress=sys.stderr.isatty()):
-        folder.add(step)
+    if folder.moved:
+        log(f"the run of another recipe of that name is now {folder.moved}")
+    steps = run_chain(value, store=store, log=log, progress=sys.stderr.isatty())
+    for step in folder.follow(steps, store):
         log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
-        if len(folder.steps) > len(value.stages):  # all stages are done: report before a long control, too
-            report = folder.finish(store)
+    report = folder.report
     _console(width=132).print(terminal(rows(report)))
     final, (low, high) = report["final"], report["final"]["score_test_interval"]
     print(

@@ -41,8 +41,9 @@ def run(
     epoch that was saved.
 
     Args:
-        model: a module of one's own in place of ``recipe.model``; it takes normalised N x 3 x H x W
-            and gives N x C. A bare module counts as trained when ``recipe.train.epochs`` is 0.
+        model: a module of one's own in place of ``recipe.model``; it gives N x C and takes N x 3 x H x W
+            normalised by ImageNet's mean and std. For others give a ``Net(module, Preprocess(size, mean,
+            std), labels)``. It counts as trained when ``recipe.train.epochs`` is 0.
         data: (train, val, test) of one's own in place of ``recipe.data``: image sets, pairs of
             arrays, or loaders of (images, targets).
         store: where results are kept; ``runs/.store`` when left out.

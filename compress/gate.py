@@ -46,7 +46,7 @@ def decide(gate: Gate, seen: Evidence) -> tuple[bool, str]:
     ratio = seen.ratio
     points = max(seen.candidate, seen.tied) if ratio.tie else seen.candidate
     time = f"time x{ratio.low:.3f} to x{ratio.high:.3f} of its parent's" + (", a tie" if ratio.tie else "")
-    line = f"score_val {seen.parent:.3f} -> {points:.3f}, {time}"
+    line = f"timed side by side, score_val {seen.parent:.3f} -> {points:.3f}, {time}"
     if gate == "always":
         return True, f"gate always; {line}"
     if isinstance(gate, Within):

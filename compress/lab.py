@@ -122,7 +122,6 @@ class Lab:
                 return stored, True
             net = self.backbone.copy()
             if spec.epochs:
-                self.log(f"training {spec.epochs} epochs on {len(self.splits.train)} images")
                 fit(
                     net.module,
                     self.splits.train,

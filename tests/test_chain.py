@@ -21,7 +21,9 @@ from compress.gate import Within
 from compress.measure.score import F1Macs, F1Time
 from compress.models.zoo import YamlModel
 from compress.net import Net, Preprocess
+from compress.predict import load
 from compress.recipe import Recipe
+from compress.report.run_folder import record
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.stages.base import Context, Plan, Stage
 from compress.stages.distill import Distill
@@ -229,7 +231,9 @@ def test_killed_the_same_command_ends_with_the_same_numbers(
     code = """
 import sys
 from compress.chain import run
+from compress.predict import load
 from compress.recipe import Recipe
+from compress.report.run_folder import record
 from compress.store import Store
 for step in run(Recipe.from_yaml(sys.argv[1]), store=Store(sys.argv[2])):
     print(step.label, flush=True)
@@ -346,3 +350,15 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_trained(
     with pytest.raises(InputError, match=said):
         _steps(recipe, tmp_path, model=model, data=data)
     assert not (tmp_path / "work").exists()
+
+
+def test_record_leaves_the_run_folder_from_python(
+    recipe: Recipe, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(shared)
+    labels = [step.label for step in record(recipe, run(recipe, store=store, log=lambda line: None), store)]
+    assert labels == ["baseline"]
+    (answer,) = load(tmp_path / "runs/tiny").predict(np.zeros((1, 16, 16, 3), np.uint8))
+    assert answer[0] in {str(digit) for digit in range(10)}
+    assert (tmp_path / "runs/tiny/report.html").is_file()

@@ -39,6 +39,6 @@ def test_its_recipe_is_the_same_in_yaml_and_in_python(tmp_path: Path) -> None:
     file.write_text(yaml)
     (code,) = _blocks("python")
     names: dict[str, Any] = {}
-    exec(code[: code.index("for step in run")], names)
+    exec(code[: code.index("for step in record")], names)
     assert names["recipe"] == Recipe.from_yaml(file, files=False)
     assert names["recipe"].digest == Recipe.from_yaml(file, files=False).digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,9 @@ class RunFolder:
     path: Path
     recipe: Recipe
     lock: FileLock  # held until the run, or its process, ends
+    moved: Path | None = None  # where the folder of another recipe of that name is now
     steps: list[Step] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, root: Path = ROOT) -> RunFolder:
@@ -56,12 +58,22 @@ class RunFolder:
             raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
         written = path / "recipe.yaml"
         text = recipe.to_yaml()
+        moved = None
         if path.exists() and (not written.is_file() or written.read_text() != text):
-            path.rename(_aside(path))
+            moved = path.rename(_aside(path))
         path.mkdir(parents=True, exist_ok=True)
         write_text(written, text)
         (path / "steps.jsonl").write_text("")
-        return cls(path, recipe, lock)
+        return cls(path, recipe, lock, moved)
+
+    def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
+        """Write each step down as it passes; the report once all stages are done, again after a control."""
+        for step in steps:
+            self.add(step)
+            if len(self.steps) > len(self.recipe.stages):
+                self.report = self.finish(store)
+            yield step
+        self.lock.release()
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``."""
@@ -89,6 +101,14 @@ class RunFolder:
         report = build(self.recipe, self.steps, times)
         write_report(self.path, report)
         return report
+
+
+def record(recipe: Recipe, steps: Iterable[Step], store: Store | None = None) -> Iterator[Step]:
+    """Pass the steps of ``run(recipe)`` on, leaving the same ``runs/<name>`` as the command line does.
+
+    ``store`` is the one given to ``run``.
+    """
+    return RunFolder.open(recipe).follow(steps, store or Store())
 
 
 def final_step(steps: Sequence[Step]) -> Step:

@@ -35,7 +35,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("kept", lambda r: _verdict(r)),
     ("F1 val", lambda r: number("{:.3f}")(r["f1_val"])),
     ("F1 test", lambda r: number("{:.3f}")(r["f1_test"])),
-    ("ms", lambda r: number("{:.3f}")(r["latency_ms"] and r["latency_ms"]["median"])),
+    ("ms", lambda r: number("{:.3f}")(r["ms"])),
     ("ratio", lambda r: number("{:.3f}")(r["latency_ratio"])),
     ("params", lambda r: _count(r["params"])),
     ("MACs", lambda r: _count(r["macs"])),
@@ -46,9 +46,16 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 
 
 def rows(report: Mapping[str, Any]) -> list[Row]:
-    """Every step of a report in the order of the table: baseline, stages, control."""
-    control = report["control"]
-    return [report["baseline"], *report["steps"], *([control] if control else [])]
+    """Every step of a report in the order of the table: baseline, stages, control.
+
+    Each with ``ms``: the baseline's time times the step's paired ratio, so that times of different moments
+    compare.
+    """
+    base, control = report["baseline"], report["control"]
+    steps = [base, *report["steps"], *([control] if control else [])]
+    return [
+        {**s, "ms": s["latency_ratio"] and base["latency_ms"]["median"] * s["latency_ratio"]} for s in steps
+    ]
 
 
 def dropped(row: Row) -> bool:

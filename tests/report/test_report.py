@@ -68,11 +68,11 @@ def _report(**more: Any) -> dict[str, Any]:
 
 
 def test_the_table_says_what_was_kept_dropped_and_skipped() -> None:
-    lines = markdown([step.to_dict() for step in STEPS]).splitlines()
+    lines = markdown(rows(_report())).splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["-", "yes", "skipped", "no"]
     assert "72.2 M" in lines[2]
     assert lines[4].count("| - ") == 9
-    assert terminal([step.to_dict() for step in STEPS]).row_count == 4
+    assert terminal(rows(_report())).row_count == 4
 
 
 def test_reports_come_from_one_content_and_are_read_back(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python -m compress recipes/quickstart.yaml
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -131,7 +131,10 @@ def test_make_installs_once(tmp_path: Path) -> None:
 
     def plan() -> str:
         done = subprocess.run(
-            ["make", "--dry-run", "quickstart", f"VENV={venv}"], cwd=tmp_path, capture_output=True, text=True
+            ["make", "--no-print-directory", "--dry-run", "quickstart", f"VENV={venv}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -205,7 +205,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(finished: Path, tmp_path: Pa
     running = subprocess.Popen(
         [sys.executable, "-m", "compress", *command], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
     )
-    while not list((tmp_path / "runs/.store/work").glob("*/*")):  # the first epoch's checkpoint
+    while not list((tmp_path / "runs/.store/work").glob("*/checkpoint.pt")):  # of the first epoch
         assert running.poll() is None
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)

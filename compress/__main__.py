@@ -140,6 +140,10 @@ def schema() -> None:
     print(json.dumps(recipe_schema(), indent=1))
 
 
+# Each of these is a file in compress/commands/:
+#   app.command()(name) for one command, app.add_typer(group, name="...") for a group of them.
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; gives the exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -150,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     commands = {
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
-    }
+    } | {group.name for group in app.registered_groups if group.name}
     if args and not args[0].startswith("-") and args[0] not in commands:
         if not _looks_like_file(args[0]):
             return _fail([_unknown(args[0], sorted(commands))], 2)

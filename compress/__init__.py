@@ -18,11 +18,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from compress.ablation.run import Ablation as Ablation
+    from compress.ablation.run import ablate as ablate
+    from compress.ablation.spec import AblationSpec as AblationSpec
     from compress.chain import run as run
     from compress.data.augment import FlipCrop as FlipCrop
     from compress.data.augment import NoAugment as NoAugment
     from compress.data.augment import RandAugment as RandAugment
     from compress.data.augment import TrivialAugment as TrivialAugment
+    from compress.data.competition import CompetitionData as CompetitionData
     from compress.data.digits import DigitsData as DigitsData
     from compress.data.folder import FolderData as FolderData
     from compress.errors import CompressError as CompressError
@@ -46,14 +50,18 @@ if TYPE_CHECKING:
     from compress.stages.finetune import Finetune as Finetune
     from compress.stages.prune import Prune as Prune
     from compress.stages.quantize import Quantize as Quantize
+    from compress.stages.resize import Resize as Resize
     from compress.step import Score as Score
     from compress.step import Step as Step
     from compress.train import TrainSpec as TrainSpec
 
 # Each name is imported when first used (PEP 562), so that `import compress` stays instant.
 _HOME = {
+    "Ablation": "compress.ablation.run",
+    "AblationSpec": "compress.ablation.spec",
     "AutoRuntime": "compress.runtimes.auto",
     "CheckpointModel": "compress.models.zoo",
+    "CompetitionData": "compress.data.competition",
     "CompressError": "compress.errors",
     "Decompose": "compress.stages.decompose",
     "DigitsData": "compress.data.digits",
@@ -72,6 +80,7 @@ _HOME = {
     "Quantize": "compress.stages.quantize",
     "RandAugment": "compress.data.augment",
     "Recipe": "compress.recipe",
+    "Resize": "compress.stages.resize",
     "Score": "compress.step",
     "Step": "compress.step",
     "TorchRuntime": "compress.runtimes.torch_runtime",
@@ -80,6 +89,7 @@ _HOME = {
     "TrivialAugment": "compress.data.augment",
     "Within": "compress.gate",
     "YamlModel": "compress.models.zoo",
+    "ablate": "compress.ablation.run",
     "load": "compress.predict",
     "record": "compress.report.run_folder",
     "run": "compress.chain",

@@ -12,6 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from compress import __version__
+from compress.commands.ablate import ablate
+from compress.commands.bench import bench
+from compress.commands.compare import compare
+from compress.commands.data import group as data_commands
+from compress.commands.submit import submit
 from compress.errors import CompressError, InputError
 
 _INTERRUPTED = "interrupted: the same command goes on from here"
@@ -35,7 +40,7 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
     value = Recipe.from_yaml(recipe, set_ or ())
     from compress.chain import run as run_chain
     from compress.report.run_folder import RunFolder
-    from compress.report.tables import rows, terminal
+    from compress.report.tables import rows, show
     from compress.store import Store
 
     console = _console()
@@ -51,15 +56,17 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
     for step in folder.follow(steps, store):
         log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
     report = folder.report
-    _console(width=132).print(terminal(rows(report)))
+    show(rows(report))
     final, (low, high) = report["final"], report["final"]["score_test_interval"]
     print(
         f"final: {final['label']}, score_test {final['score_test']:.3f} "
         f"(95 % {low:.3f} to {high:.3f}), lower is better"
     )
+    print(f"{folder.path}/: report.html, report.md, report.json, artifact/")
     for one in report["require"]:
         print(one["line"])
-    print(f"{folder.path}/: report.html, report.md, report.json, artifact/")
+    if unmet := [one["line"].removeprefix("NOT met: ") for one in report["require"] if not one["met"]]:
+        raise CompressError(f"requirement not met: {'; '.join(unmet)}")  # the run is whole, its code is 1
 
 
 @app.command()
@@ -78,11 +85,11 @@ def plan(recipe: RecipeFile, set_: Overrides = None) -> None:
 def report(run: RunPath) -> None:
     """Print a run's table and write its report.md and report.html again."""
     from compress.report.run_folder import read_report, write_report
-    from compress.report.tables import rows, terminal
+    from compress.report.tables import rows, show
 
     content = read_report(run)
     write_report(run, content)
-    _console(width=132).print(terminal(rows(content), title=content["recipe"]["name"]))
+    show(rows(content), title=content["recipe"]["name"])
     print(f"{run}/report.html")
 
 
@@ -101,9 +108,14 @@ def evaluate(
         return
     for line in result["skipped"]:
         print(f"skipped {line}")
+    if result["absent"]:
+        print(f"no image of {', '.join(result['absent'])} in {data}")
     for name in ("baseline", "final"):
         one = result[name]
-        print(f"{name}: F1 {one['f1']:.4f}, accuracy {one['accuracy']:.4f}, {one['latency_ms']:.3f} ms")
+        print(
+            f"{name}: F1 {one['f1']:.4f}, accuracy {one['accuracy']:.4f}, {one['latency_ms']:.3f} ms, "
+            f"{one['end_to_end_ms']:.3f} ms from file to label"
+        )
     print(
         f"score {result['score']:.4f} on {result['n']} images, time x{result['final']['latency_ratio']:.3f}"
     )
@@ -123,7 +135,7 @@ def predict(
 @app.command()
 def export(
     run: RunPath,
-    to: Annotated[str, typer.Option(help="onnx, openvino or torch")],
+    to: Annotated[str, typer.Option(help="onnx, openvino, ncnn, torch or tensorrt")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; RUN/export-<to> when left out.")] = None,
 ) -> None:
     """Write a run's final model in another format."""
@@ -142,6 +154,11 @@ def schema() -> None:
 
 # Each of these is a file in compress/commands/:
 #   app.command()(name) for one command, app.add_typer(group, name="...") for a group of them.
+app.command()(ablate)
+app.command()(bench)
+app.command()(compare)
+app.add_typer(data_commands, name="data")
+app.command()(submit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -211,11 +228,10 @@ def _fail(lines: Sequence[str], code: int) -> int:
     return code
 
 
-def _console(width: int | None = None) -> Any:
+def _console() -> Any:
     from rich.console import Console
 
-    wide = Console()
-    return wide if width is None or wide.width >= width else Console(width=width)
+    return Console()
 
 
 if __name__ == "__main__":

@@ -3,62 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compress.gate import Evidence, decide
-from compress.inputs import content_of
-from compress.lab import Lab, versions
-from compress.measure.counters import machine
-from compress.scoring import Beside, Scored
+from compress.judging import Beside
+from compress.lab import Lab
+from compress.paired import Draws, Points, noisy
+from compress.scoring import Scored
 from compress.spec import digest
 from compress.step import Score, Step
-from compress.store import Store, source_digest
 
 if TYPE_CHECKING:
-    from torch import nn
+    from typing_extensions import Unpack
 
+    from compress.lab import Given
     from compress.net import Net
     from compress.recipe import Recipe
     from compress.stages.base import Stage
 
-Log = Callable[[str], None]
 
-
-def run(
-    recipe: Recipe,
-    *,
-    model: nn.Module | Net | None = None,
-    data: Any = None,
-    store: Store | None = None,
-    log: Log = print,
-    progress: bool = False,
-) -> Iterator[Step]:
+def run(recipe: Recipe, **given: Unpack[Given]) -> Iterator[Step]:
     """Train (or take) the backbone, then each stage in turn; yields a step as each ends.
 
     Run again, it answers from the store what was computed before; killed, it goes on from the last
     epoch that was saved.
 
     Args:
-        model: a module of one's own in place of ``recipe.model``; it gives N x C and takes N x 3 x H x W
-            normalised by ImageNet's mean and std. For others give a ``Net(module, Preprocess(size, mean,
-            std), labels)``. It counts as trained when ``recipe.train.epochs`` is 0.
+        model: (nn.Module or Net) one's own in place of ``recipe.model``; a module gives N x C and takes
+            N x 3 x H x W normalised by ImageNet's mean and std. For others give a ``Net(module,
+            Preprocess(size, mean, std), labels)``. It counts as trained when ``recipe.train.epochs`` is 0.
         data: (train, val, test) of one's own in place of ``recipe.data``: image sets, pairs of
             arrays, or loaders of (images, targets).
-        store: where results are kept; ``runs/.store`` when left out.
-        log: gets one line at a time.
-        progress: draw progress bars.
+        store: (Store) where results are kept; ``runs/.store`` when left out.
+        log: gets one line at a time; ``print`` when left out.
+        progress: (bool) draw progress bars.
 
     Raises:
         InputError: the recipe or what it names is wrong.
         CompressError: a stage or a measurement failed; what ended before stays stored.
     """
-    lab = Lab.start(recipe, model=model, data=data, store=store, log=log, progress=progress)
-    at = _baseline(lab)
+    lab = Lab.start(recipe, **given)
+    at = baseline(lab)
     yield at.step
     for stage in recipe.stages:
-        at = _stage(lab, stage, at)
+        at = advance(lab, stage, at)
         yield at.step
     if recipe.control:
         yield _control(lab, recipe.train.epochs + sum(map(stage_epochs, recipe.stages)))
@@ -79,7 +69,7 @@ def stage_epochs(stage: Stage) -> int:
     return int(getattr(stage, "epochs", 0) or 0)
 
 
-def _baseline(lab: Lab) -> At:
+def baseline(lab: Lab) -> At:
     """Train the backbone, choose the runtime on it, score it: by construction 1 with ``f1_time``."""
     began = time.monotonic()
     net, cached = lab.train(lab.base_key, lab.recipe.train)
@@ -96,20 +86,65 @@ def _baseline(lab: Lab) -> At:
         seconds=lab.seconds(lab.base_key, time.monotonic() - began, cached),
         cached=cached,
         epochs=lab.recipe.train.epochs,
-        notes=lab.splits.notes,
+        notes=(*lab.splits.notes, *_decoding(scored)),
         artifact=str(scored.artifact.path),
+        test=lab.splits.test,
     )
     return At(step, net, lab.base_key, scored)
 
 
-def _stage(lab: Lab, stage: Stage, parent: At) -> At:
-    """Plan, apply, score and gate one stage; a stage that is dropped leaves the chain at ``parent``."""
+def advance(lab: Lab, stage: Stage, parent: At) -> At:
+    """One stage, tried at weaker and weaker strengths if it has ``retry``, until the gate keeps it.
+
+    A stage that is dropped leaves the chain at ``parent``; its step is then the best of the tries. One that
+    declines by itself is not tried again: what does not pay in full does not pay in part.
+    """
+    tried: list[tuple[Stage, At]] = []
+    for one in stage.tries():
+        at = _try(lab, one, parent)
+        tried.append((one, at))
+        if at.step.kept or at.step.score is None:
+            break
+    if stage.retry is None:
+        return tried[0][1]
+    scored = [at for _, at in tried if at.step.score is not None] or [tried[0][1]]
+    best = scored[-1] if scored[-1].step.kept else min(scored, key=_points_val)
+    return replace(best, step=replace(best.step, **_all_tries(stage.strength or "", tried, best.step)))
+
+
+def _points_val(at: At) -> float:
+    return at.step.score.points_val if at.step.score else float("inf")
+
+
+def _all_tries(strength: str, tried: list[tuple[Stage, At]], chosen: Step) -> dict[str, Any]:
+    """What the step of a stage with ``retry`` says besides: every attempt, and the time of them all."""
+    steps = [at.step for _, at in tried]
+    values = [getattr(stage, strength) for stage, _ in tried]
+    attempts = [
+        {
+            "value": value,
+            "kept": step.kept,
+            "why": step.why,
+            "score_val": step.score and step.score.points_val,
+        }
+        for value, step in zip(values, steps, strict=True)
+    ]
+    lines = [f"{strength} {value:g}: {step.why}" for value, step in zip(values, steps, strict=True)]
+    nth = next(i for i, step in enumerate(steps) if step is chosen)
+    return {
+        "why": f"at {strength} {values[nth]:g}, try {nth + 1} of {len(steps)}: {chosen.why}",
+        "seconds": sum(step.seconds for step in steps),
+        "cached": all(step.cached for step in steps),
+        "notes": (*chosen.notes, *lines),
+        "extra": {**chosen.extra, "attempts": attempts},
+    }
+
+
+def _try(lab: Lab, stage: Stage, parent: At) -> At:
+    """Plan, apply, score and gate one stage."""
     began = time.monotonic()
     label = stage.label or stage.kind
-    content = {k: v for k, v in stage.canonical().items() if k not in ("label", "gate")}
-    facts = [parent.key, content, content_of(stage), lab.recipe.seed, lab.measuring.spec.canonical()]
-    facts += [source_digest(type(stage).__module__), versions()]
-    plan_key = digest("plan", *facts, *lab.measuring.facts())
+    plan_key = lab.plan_key(stage, parent.key)
     plan, planned = lab.plan(stage, parent.net, plan_key)
     for note in plan.notes:
         lab.log(f"{label}: {note}")
@@ -119,12 +154,14 @@ def _stage(lab: Lab, stage: Stage, parent: At) -> At:
         step = Step(label, stage.kind, parent.key, False, why, None, seconds, planned, notes=plan.notes)
         return replace(parent, step=step)
 
-    key = digest("stage", *facts, plan.what, machine()["id"] if plan.measured else None)
+    key = lab.stage_key(stage, parent.key, plan)
     net, cached = lab.apply(stage, plan, parent.net, key)
     scored, beside = lab.measuring.score(net, key, parent.scored)
-    if beside.busy:
-        lab.log(f"{label}: other processes disturbed the timing; its interval is wide for that")
-    kept, why = decide(stage.gate or lab.recipe.gate, _evidence(lab, parent.scored, scored, beside))
+    lab.log(f"{label}: timed by {beside.note}")
+    if beside.warning:
+        lab.log(f"{label}: {beside.warning}")
+    gate = stage.gate or lab.recipe.gate
+    kept, why = decide(gate, _evidence(lab, parent.scored.score, scored.score, beside))
     step = Step(
         label=label,
         kind=stage.kind,
@@ -135,7 +172,7 @@ def _stage(lab: Lab, stage: Stage, parent: At) -> At:
         seconds=lab.seconds(key, time.monotonic() - began, cached),
         cached=cached,
         epochs=stage_epochs(stage),
-        notes=plan.notes,
+        notes=(*plan.notes, *_decoding(scored)),
         artifact=str(scored.artifact.path),
     )
     return At(step, net, key, scored) if kept else replace(parent, step=step)
@@ -165,18 +202,27 @@ def _control(lab: Lab, epochs: int) -> Step:
     )
 
 
-def _evidence(lab: Lab, parent: Scored, candidate: Scored, beside: Beside) -> Evidence:
-    """Points on val as one timing session of baseline, parent and candidate shows them."""
-    assert lab.measuring.baseline is not None
-    base = lab.measuring.baseline.score
-    metric = lab.recipe.metric.with_base(f1=base.f1_val, time=base.latency.median, macs=base.macs)
+def _decoding(scored: Scored) -> tuple[str, ...]:
+    """Whether files are decoded fast where this net is deployed, with figures, where that was asked."""
+    return tuple(filter(None, [scored.score.decode_note]))
+
+
+def _evidence(lab: Lab, parent: Score, candidate: Score, beside: Beside) -> Evidence:
+    """Points on val as one timing session of base, parent and candidate shows them."""
+    base, metric = candidate.base, lab.recipe.metric
+    filled = metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
 
     def points(score: Score, ratio: float) -> float:
-        return metric.points(f1=score.f1_val, time=base.latency.median * ratio, macs=score.macs)
+        return filled.points(f1=score.f1_val, time=base.time_ms * ratio, macs=score.macs)
 
+    draws = Draws.of(lab.splits.val.targets)
+    resampled = Points(metric, candidate, draws, "val")
+    before = resampled.of(parent, beside.parent_ratio)
+    after = resampled.of(candidate, beside.parent_ratio * noisy(beside.ratio, draws.samples))
     return Evidence(
-        parent=min(parent.score.points_val, points(parent.score, beside.parent_ratio)),
-        candidate=candidate.score.points_val,
-        tied=points(candidate.score, beside.parent_ratio),
+        parent=min(parent.points_val, points(parent, beside.parent_ratio)),
+        candidate=candidate.points_val,
+        tied=points(candidate, beside.parent_ratio),
         ratio=beside.ratio,
+        differences=(after - before).tolist(),
     )

@@ -34,7 +34,7 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     state = "trained, from the store" if stored else "untrained"
     yield f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers ({state})"
     yield f"runtime: {lab.measure_in_runtime_of(net).runtime}"
-    seconds = _epoch_seconds(lab)
+    seconds = epoch_seconds(lab)
     total = 0.0 if stored else recipe.train.epochs * seconds
     yield f"baseline: {recipe.train.epochs} epochs, about {total / 60:.1f} min to train"
     for index, stage in enumerate(recipe.stages):
@@ -48,7 +48,7 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     yield f"training in all: at most about {total / 60:.0f} min here, teachers and the control left out"
 
 
-def _epoch_seconds(lab: Lab) -> float:
+def epoch_seconds(lab: Lab) -> float:
     """One epoch of the backbone, from a few batches of training on a copy."""
     from compress.train import fit
 

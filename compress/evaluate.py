@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.decode import BadImageError, decode
+from compress.data.decode import BadImageError
+from compress.data.fast import How, decoder
 from compress.data.notes import few
 from compress.errors import InputError
-from compress.measure.latency import interleaved
+from compress.measure.endtoend import in_turn, labeller
+from compress.measure.latency import Loads, interleaved
 from compress.measure.quality import Quality, quality
+from compress.measure.sections import bound
+from compress.outside import Outside
 from compress.report.run_folder import read_report
 
 if TYPE_CHECKING:
+    from compress.measure.latency import Timing
     from compress.measure.score import Metric
     from compress.predict import Predictor
 
 _BATCH = 64
+_TIMED = 16  # files, spread over the folder
 _BAD_SHARE = 0.01  # of the files, as in training
 
 
 def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
-    """Score a run's baseline and final model on ``data``.
+    """Score a run's baseline and final model on ``data``, files decoded as each model was scored with.
 
     Args:
         run: a run's folder.
         data: an ImageFolder, one folder a class; classes are matched by name.
 
     Returns:
-        ``{"n", "baseline": {"f1", "accuracy", "f1_per_class", "latency_ms"}, "final": {...,
-        "latency_ratio"}, "score", "skipped"}``. ``n`` images were scored; ``skipped`` names the others, which
-        cannot be read. With ``f1_time`` the base values of the score are the baseline's here.
+        ``{"n", "baseline": {"f1", "accuracy", "f1_per_class", "latency_ms", "end_to_end_ms"}, "final": {...,
+        "latency_ratio", "latency_ratio_interval", "end_to_end_ratio", "end_to_end_ratio_interval"}, "score",
+        "skipped", "absent"}``. ``n`` images were scored; ``skipped`` names the others, which cannot be read;
+        ``absent`` are classes without a readable image here. With ``f1_time`` the base values of the score
+        are the baseline's here, or those of the model that the recipe's ``metric.baseline`` names.
 
     Raises:
         InputError: no such run or folder, a class the models do not know, over 1 % unreadable images.
@@ -41,33 +50,74 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     from compress.predict import load
 
     report = read_report(run)
+    metric = _metric(report)
     models = {
         name: load(Path(run) / folder) for name, folder in (("baseline", "baseline"), ("final", "artifact"))
     }
-    files, targets = _labelled(Path(data), models["final"].labels)
+    labels, threads = models["final"].labels, models["final"].runtime.threads
+    base, macs = "baseline", report["baseline"]["macs"]
+    if metric.baseline is not None:
+        outside = Outside.load(metric.baseline, labels, threads)
+        models["base"], base, macs = outside.model, "base", outside.macs
+    files, targets = _labelled(Path(data), labels)
     logits, read, skipped = _logits(models, files, Path(data))
-    got = {name: quality(targets[read], out.argmax(1), models[name].labels) for name, out in logits.items()}
-    first = {name: model.decode([files[read[0]]]) for name, model in models.items()}
-    times = interleaved(
-        {name: partial(model.logits, first[name]) for name, model in models.items()},
-        reference="baseline",
-        cores=models["final"].runtime.threads,
+    got = {
+        name: quality(targets[read], _ordered(out, models[name].labels, labels).argmax(1), labels)
+        for name, out in logits.items()
+    }
+    spread = np.linspace(0, len(read) - 1, min(_TIMED, len(read))).astype(int)
+    times = _times(models, [files[read[i]].read_bytes() for i in spread], base, threads)
+    counted = times[metric.time]
+    base_ms = counted[base].median_ms
+    score = metric.with_base(f1=got[base].f1, time=base_ms, macs=macs).points(
+        f1=got["final"].f1, time=base_ms * counted["final"].ratio.median, macs=report["final"]["macs"]
     )
-    ratio = times["final"].ratio
-    base_ms, base, final = times["baseline"].median_ms, got["baseline"], got["final"]
-    score = _metric(report).with_base(f1=base.f1, time=base_ms, macs=report["baseline"]["macs"])
+    seen = set(targets[read].tolist())
     return {
         "n": len(read),
-        "baseline": {**_figures(base), "latency_ms": base_ms},
+        "baseline": _figures("baseline", got, times),
         "final": {
-            **_figures(final),
-            "latency_ms": times["final"].median_ms,
-            "latency_ratio": ratio.median,
-            "latency_ratio_interval": [ratio.low, ratio.high],
+            **_figures("final", got, times),
+            **_ratios("latency", times["model"]["final"]),
+            **_ratios("end_to_end", times["end_to_end"]["final"]),
         },
-        "score": score.points(f1=final.f1, time=base_ms * ratio.median, macs=report["final"]["macs"]),
+        "score": score,
         "skipped": skipped,
+        "absent": [label for i, label in enumerate(labels) if i not in seen],
     }
+
+
+def _times(
+    models: dict[str, Predictor], photos: list[bytes], base: str, threads: int
+) -> dict[str, dict[str, Timing]]:
+    """Each kind of time in one interleaved run: ratios to ``base``, and to the run's own baseline."""
+    return {
+        kind: interleaved(
+            {name: Loads(partial(_call, kind, model, photos)) for name, model in models.items()},
+            reference=base,
+            against="baseline",
+            cores=threads,
+        )
+        for kind in ("model", "end_to_end")
+    }
+
+
+def _ratios(name: str, timing: Timing) -> dict[str, Any]:
+    ratio = timing.ratio_against
+    return {f"{name}_ratio": ratio.median, f"{name}_ratio_interval": [ratio.low, ratio.high]}
+
+
+def _call(kind: str, model: Predictor, photos: list[bytes]) -> Callable[[], object]:
+    """The model loaded anew, as ``Loads`` wants it."""
+    run = model.runtime.load(model.artifact, batch=1)
+    if kind == "end_to_end":
+        return in_turn(photos, labeller(run, model.size, model.how))
+    return bound(run, model.decode([photos[0]]))
+
+
+def _ordered(logits: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    """Columns in the order of ``wanted``."""
+    return logits[:, [labels.index(label) for label in wanted]]
 
 
 def _metric(report: dict[str, Any]) -> Metric:
@@ -85,8 +135,14 @@ def _metric(report: dict[str, Any]) -> Metric:
     return metric
 
 
-def _figures(got: Quality) -> dict[str, Any]:
-    return {"f1": got.f1, "accuracy": got.accuracy, "f1_per_class": got.f1_per_class}
+def _figures(name: str, got: dict[str, Quality], times: dict[str, dict[str, Timing]]) -> dict[str, Any]:
+    one = got[name]
+    figures = {"f1": one.f1, "accuracy": one.accuracy, "f1_per_class": one.f1_per_class}
+    clocks = {
+        "latency_ms": times["model"][name].median_ms,
+        "end_to_end_ms": times["end_to_end"][name].median_ms,
+    }
+    return {**figures, **clocks}
 
 
 def _labelled(data: Path, labels: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
@@ -117,17 +173,19 @@ def _logits(
     bad: list[str] = []
     out: dict[str, list[np.ndarray]] = {name: [] for name in models}
     for start in range(0, len(files), _BATCH):
-        good: list[dict[int, np.ndarray]] = []  # by size: decoded once where the models agree
+        good: list[dict[tuple[int, How], np.ndarray]] = []  # decoded once where the models agree
         for i in range(start, min(start + _BATCH, len(files))):
             try:
-                good.append({size: decode(files[i], size) for size in {m.size for m in models.values()}})
+                ways = {(m.size, m.how) for m in models.values()}
+                good.append({(size, how): decoder(how)(files[i], size) for size, how in ways})
             except BadImageError as error:
                 bad.append(f"{files[i].relative_to(data)}: {error.reason}")
             else:
                 read.append(i)
         for name, model in models.items():
             if good:
-                out[name].append(model.logits(np.stack([pixels[model.size] for pixels in good])))
+                images = np.stack([pixels[model.size, model.how] for pixels in good])
+                out[name].append(model.logits(images))
     if len(bad) > _BAD_SHARE * len(files):
         raise InputError(
             f"--data {data}: {len(bad)} of {len(files)} files are unreadable, more than the 1 % that may "

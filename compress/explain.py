@@ -196,6 +196,8 @@ class _Explainer:
             return f"must be {_either(_words(e))}"
         if e.type in _MAPPING:
             return f"must be a mapping{self.mapping_hint(e)}"
+        if e.type == "value_error":
+            return str(e.context.get("error", e.message))
         if e.type == "string_type":
             return "must be text" + (", in quotes" if isinstance(e.input, int | float) else "")
         if e.type == "string_pattern_mismatch":

@@ -7,7 +7,13 @@ from pathlib import Path
 from compress.errors import InputError
 from compress.report.run_folder import read_report
 
-FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+FORMATS = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "torch": "torch",
+    "tensorrt": "tensorrt",
+}
 
 
 def export_run(run: str | Path, to: str, out: str | Path) -> Path:
@@ -22,12 +28,14 @@ def export_run(run: str | Path, to: str, out: str | Path) -> Path:
     threads = read_report(run)["recipe"]["runtime"]["threads"]
     from compress.models.checkpoint import load_net
     from compress.runtimes.auto import by_kind
+    from compress.runtimes.base import Artifact
     from compress.runtimes.deploy import export_net
 
     runtime = by_kind(FORMATS[to])(kind=FORMATS[to], threads=threads)
-    if line := runtime.missing():
+    if line := runtime.missing(export=True):
         raise InputError(line)
     net = load_net(Path(run) / "net.pt")
     if net.quant is not None and not type(runtime).int8:
         raise InputError(f"--to {to}: this run's final model is int8, which {runtime.kind} cannot hold")
-    return export_net(net, runtime, Path(out)).path
+    scored = Artifact(Path(run) / "artifact").meta["preprocess"]  # the pixels that it was scored on
+    return export_net(net, runtime, Path(out), scored.get("decode", "reference")).path

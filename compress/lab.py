@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from compress import __version__
+from compress.data.pictures import Pictures
 from compress.errors import CompressError, InputError, NoEffectError
-from compress.inputs import backbone_of, code_of, fingerprint, seeded, splits_of
+from compress.inputs import backbone_of, code_of, content_of, fingerprint, seeded, splits_of
 from compress.measure.counters import machine
 from compress.scoring import Scorer
 from compress.spec import digest
@@ -22,12 +23,25 @@ from compress.store import Store, source_digest
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.data.fast import How
     from compress.data.images import ImageSet, Splits
     from compress.net import Net
     from compress.recipe import Recipe
     from compress.runtimes.base import Runtime
 
 Log = Callable[[str], None]
+
+
+class Given(TypedDict, total=False):
+    """What ``run`` and ``ablate`` take besides a recipe; ``run`` says what each is."""
+
+    model: nn.Module | Net | None
+    data: Any
+    store: Store | None
+    log: Log
+    progress: bool
+
+
 _LIBRARIES = ("torch", "torchvision", "torch-pruning", "tensorly", "numpy", "opencv-python-headless")
 _CALIBRATION = 128  # images for calibration, statistics and parity
 
@@ -44,6 +58,7 @@ class Lab:
     progress: bool
     base_key: str
     backbone: Net
+    pictures: Pictures
     scorer: Scorer | None = None
     trained: Net | None = None
 
@@ -81,19 +96,22 @@ class Lab:
             versions(),
         )
         calib = splits.train.take(np.array(sorted(picked)))
-        return cls(recipe, splits, calib, store or Store(), log, progress, key, backbone)
+        files = recipe.data if data is None else None  # one's own images have none
+        how: How = "fast" if getattr(files, "decode", None) == "fast" else "reference"
+        pictures = Pictures(getattr(files, "root", None), how, log)
+        return cls(recipe, splits, calib, store or Store(), log, progress, key, backbone, pictures)
 
     def measure_in_runtime_of(self, net: Net) -> Scorer:
         """Resolve the runtime on the baseline ``net``; from here on stages can measure."""
         self.trained = net
-        root = getattr(self.recipe.data, "root", None)
-        runtime = self._runtime(net)
-        self.scorer = Scorer(runtime, self.recipe.metric, self.splits, self.calib, self.store, root)
+        may = getattr(self.recipe.data, "decode", None) == "auto"
+        given = (self.recipe.metric, self.splits, self.calib, self.store, self.pictures)
+        self.scorer = Scorer(self._runtime(net), *given, may_decode_fast=may)
         return self.scorer
 
-    def context(self, work: Path) -> Context:
-        """What a stage may see: never val, never test."""
-        return Context(
+    def context(self, work: Path, size: int | None = None) -> Context:
+        """What a stage may see: never val, never test; its images of side ``size``, or of the data's."""
+        whole = Context(
             train=self.splits.train,
             tune=self.splits.tune,
             calib=self.calib,
@@ -105,7 +123,9 @@ class Lab:
             remember=self._remember,
             log=self.log,
             progress=self.progress,
+            resized=self.pictures.at,
         )
+        return whole if size is None else whole.at(size)
 
     @property
     def measuring(self) -> Scorer:
@@ -168,13 +188,29 @@ class Lab:
             self.store.put_value("seconds", key, now)
         return now if stored is None else float(stored)
 
+    def plan_key(self, stage: Stage, parent: str) -> str:
+        """Key of the stage's plan for the net with the key ``parent``."""
+        return digest("plan", *self._facts(stage, parent), *self.measuring.facts())
+
+    def stage_key(self, stage: Stage, parent: str, plan: Plan) -> str:
+        """Key of the net that the stage makes by ``plan`` of the one with the key ``parent``."""
+        where = machine()["id"] if plan.measured else None
+        return digest("stage", *self._facts(stage, parent), plan.what, where)
+
+    def _facts(self, stage: Stage, parent: str) -> list[Any]:
+        """What a stage's outcome follows from; its label, gate and retries change nothing in it."""
+        content = {k: v for k, v in stage.canonical().items() if k not in ("label", "gate", "retry")}
+        facts = [parent, content, content_of(stage), self.recipe.seed, self.measuring.spec.canonical()]
+        return [*facts, source_digest(type(stage).__module__), versions()]
+
     def plan(self, stage: Stage, net: Net, key: str) -> tuple[Plan, bool]:
         """The stage's plan for ``net``, and whether it was in the store."""
         with self.store.lock(key):
             text, planned = self.store.value("plans", key), True
             if text is None:
                 with seeded(self.recipe.seed):
-                    plan = stage.plan(net.copy(), self.context(self.store.work(key)))
+                    ctx = self.context(self.store.work(key), net.preprocess.size)
+                    plan = stage.plan(net.copy(), ctx)
                 try:
                     text, planned = json.dumps(asdict(plan)), False
                 except TypeError as error:
@@ -195,7 +231,8 @@ class Lab:
             if stored is not None:
                 return stored, True
             with seeded(self.recipe.seed):
-                net = stage.apply(parent.copy(), plan, self.context(self.store.work(key)))
+                ctx = self.context(self.store.work(key), parent.preprocess.size)
+                net = stage.apply(parent.copy(), plan, ctx)
             if fingerprint(net) == fingerprint(parent):
                 raise NoEffectError(f"stage {stage.label or stage.kind} ran and changed nothing")
             self.store.put_net(key, net)

@@ -31,10 +31,14 @@ class Preprocess:
         """N x 3 x H x W in 0..255 (uint8 or float) to a normalised float32 N x 3 x H x W."""
         import torch
 
-        def per_channel(values: tuple[float, float, float]) -> Tensor:
-            return torch.tensor(values, device=images.device).view(1, 3, 1, 1) * 255.0
-
-        return (images.float() - per_channel(self.mean)) / per_channel(self.std)
+        mean, std = (torch.tensor(v, device=images.device) * 255.0 for v in (self.mean, self.std))
+        rows = images.permute(0, 2, 3, 1)
+        if images.device.type == "cpu" and rows.is_contiguous():
+            # Channels last: whole rows at once, as torch is ten times slower with three values at a time.
+            flat = rows.flatten(2) if images.dtype == torch.uint8 else rows.flatten(2).float()
+            out = (flat - mean.repeat(images.shape[3])).div_(std.repeat(images.shape[3]))
+            return out.view(rows.shape).permute(0, 3, 1, 2)
+        return (images.float() - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)

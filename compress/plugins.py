@@ -4,7 +4,7 @@ A package adds a stage with, in its own metadata::
 
     [options.entry_points]
     beyondnas.stages =
-        resize = their_package.resize:Resize
+        sparsify = their_package.sparsify:Sparsify
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from compress.stages.distill import Distill
 from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune
 from compress.stages.quantize import Quantize
+from compress.stages.resize import Resize
 
 GROUP = "beyondnas.stages"
 BUILT_IN: dict[str, type[Stage]] = {
@@ -26,6 +27,7 @@ BUILT_IN: dict[str, type[Stage]] = {
     "decompose": Decompose,
     "distill": Distill,
     "quantize": Quantize,
+    "resize": Resize,
     "finetune": Finetune,
 }
 

@@ -6,13 +6,15 @@ import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
 from compress.data.decode import decode
+from compress.data.fast import How, decoder
 from compress.errors import InputError
 from compress.runtimes.base import MANIFEST
+from compress.runtimes.folder import missing_package
 from compress.runtimes.kinds import open_artifact
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Predictor:
     Attributes:
         labels: class names, in the order of the logits.
         size: side of the square input, pixels.
+        how: the way files become pixels, the one this model was scored with.
         runtime, artifact: what runs it, and where it lies.
     """
 
@@ -60,6 +63,11 @@ class Predictor:
         self.runtime, self.artifact = runtime, artifact
         self.labels: tuple[str, ...] = tuple(meta["labels"])
         self.size: int = meta["preprocess"]["size"]
+        self.how: How = meta["preprocess"].get("decode", "reference")  # older artifacts do not say
+        if self.how not in get_args(How):
+            raise InputError(f"{artifact.path / MANIFEST}: preprocess.decode {self.how!r} is unknown here")
+        if self.how == "fast" and (line := missing_package("simplejpeg", None)) is not None:
+            raise InputError(f"{artifact.path} decodes images with it: {line}")
         self._loaded: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {}
 
     def predict(self, images: Images) -> list[tuple[str, float]]:
@@ -134,7 +142,7 @@ class Predictor:
         if _is_pil(image):
             return self._resized(image)
         if isinstance(image, str | bytes | os.PathLike):
-            return decode(image, self.size)
+            return decoder(self.how)(image, self.size)
         raise InputError(
             f"an image must be a path, bytes, a PIL image or a uint8 array, got {type(image).__name__}"
         )

@@ -21,13 +21,13 @@ S = TypeVar("S", bound=Spec)
 
 def read_spec(
     spec: type[S],
-    path: str | Path,
+    path: str | Path | Located,
     overrides: Sequence[str] = (),
     *,
     files: bool = True,
     also: Callable[[Mapping[str, Any]], Iterable[Problem]] = lambda data: (),
 ) -> S:
-    """The ``spec`` in a file, changed by ``overrides``.
+    """The ``spec`` in a file (or in what was read of one), changed by ``overrides``.
 
     Args:
         files: also ask every part that has a ``check`` whether what it names exists.
@@ -36,7 +36,7 @@ def read_spec(
     Raises:
         InputError: one line for each mistake, in the order of the file, overrides first.
     """
-    located = yamlio.read_located(path)
+    located = path if isinstance(path, Located) else yamlio.read_located(path)
     data, applied, lines = _overridden(spec, located.data, overrides)
     made, problems = validate(spec, data)
     problems += also(data)

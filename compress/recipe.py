@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     Field,
@@ -13,10 +13,14 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 from compress import plugins, yamlio
+from compress.ablation import checks
+from compress.ablation.spec import AblationSpec
+from compress.data.competition import CompetitionData, with_training
 from compress.data.digits import DigitsData
 from compress.data.folder import FolderData
 from compress.errors import InputError
@@ -26,19 +30,23 @@ from compress.measure.score import F1Time, MetricSpec
 from compress.models.zoo import ModelSpec, TorchvisionModel
 from compress.reading import check_files, read_spec
 from compress.runtimes.auto import AutoRuntime
+from compress.runtimes.ncnn_runtime import NcnnRuntime
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.runtimes.openvino_runtime import OpenvinoRuntime
+from compress.runtimes.tensorrt_runtime import TensorrtRuntime
 from compress.runtimes.torch_runtime import TorchRuntime
 from compress.spec import Spec, digest
-from compress.spectree import at, spec_at
+from compress.spectree import at, kind_of, spec_at, specs_in
 from compress.stages.base import Stage
 from compress.stages.quantize import Quantize
 from compress.train import TrainSpec
 from compress.yamlio import KeyPath, show
 
-DataSpec = Annotated[FolderData | DigitsData, Field(discriminator="kind")]
+S = TypeVar("S")
+DataSpec = Annotated[FolderData | DigitsData | CompetitionData, Field(discriminator="kind")]
 RuntimeSpec = Annotated[
-    AutoRuntime | TorchRuntime | OnnxRuntime | OpenvinoRuntime, Field(discriminator="kind")
+    AutoRuntime | TorchRuntime | OnnxRuntime | OpenvinoRuntime | NcnnRuntime | TensorrtRuntime,
+    Field(discriminator="kind"),
 ]
 
 
@@ -93,11 +101,19 @@ class Recipe(Spec):
     control: bool = Field(
         False, description="Also train the baseline for the chain's total epochs, for the report."
     )
+    ablation: AblationSpec | None = Field(
+        None, description="The variants of `python -m compress ablate`; a plain run ignores it."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_of_the_data(cls, parts: Any) -> Any:
+        return with_training(parts) if isinstance(parts, Mapping) else parts
 
     @field_validator("stages")
     @classmethod
     def _possible_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        wrong = list(_misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]))
+        wrong = list(misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]))
         if wrong:
             raise ValidationError.from_exception_data(
                 cls.__name__,
@@ -112,6 +128,23 @@ class Recipe(Spec):
             )
         return stages
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        found = [*_unused_retries(self.gate, self.stages), *_ablation(self.ablation, self.stages)]
+        if found:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [
+                    {
+                        "type": PydanticCustomError("value_error", "{text}", {"text": problem.text}),
+                        "loc": problem.path,
+                        "input": self,
+                    }
+                    for problem in found
+                ],
+            )
+        return self
+
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = (), *, files: bool = True) -> Recipe:
         """The recipe in a file, changed by ``overrides`` (``["stages[0].target=0.3"]``).
@@ -122,7 +155,7 @@ class Recipe(Spec):
             InputError: every mistake there is, one line each: file and line or the override, key
                 path, what was found and what would be right.
         """
-        return read_spec(cls, path, overrides, files=files, also=_order_problems)
+        return read_spec(cls, path, overrides, files=files, also=_problems_between_parts)
 
     def to_yaml(self) -> str:
         """YAML that ``from_yaml`` reads back as this recipe, defaults written out."""
@@ -148,7 +181,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
-def _misplaced(stages: Sequence[tuple[type[Stage] | None, Any]]) -> Iterator[tuple[int, str]]:
+def misplaced(stages: Sequence[tuple[type[Stage] | None, Any]]) -> Iterator[tuple[int, str]]:
     """Position and reason of each stage that may not stand where it does, of (class, its student)."""
     quantized: int | None = None
     for i, (stage, student) in enumerate(stages):
@@ -165,11 +198,45 @@ def _misplaced(stages: Sequence[tuple[type[Stage] | None, Any]]) -> Iterator[tup
             quantized = i
 
 
+def _unused_retries(gate: Any, stages: Sequence[Stage | None]) -> Iterator[Problem]:
+    """Each ``retry`` that can never be used, since the gate always keeps the first try."""
+    for i, stage in enumerate(stages):
+        if stage is not None and stage.retry is not None and (stage.gate or gate) == "always":
+            yield Problem(("stages", i, "retry"), "the gate is always, which keeps the first try: no retry")
+
+
+def _ablation(spec: AblationSpec | None, stages: Sequence[Stage | None]) -> Iterator[Problem]:
+    """What in ``ablation`` does not fit the stages, or names no runtime there is."""
+    if spec is not None:
+        members = specs_in(Recipe.model_fields["runtime"].annotation)
+        kinds = [kind for member in members if (kind := kind_of(member)) not in (None, "auto")]
+        for path, text in checks.wrong(spec, stages, kinds):
+            yield Problem(("ablation", *path), text)
+
+
+def _problems_between_parts(data: Mapping[str, Any]) -> list[Problem]:
+    """The same of data that may be wrong elsewhere, where the validators above do not get to run."""
+    found = _order_problems(data)
+    listed = data.get("stages")
+    stages = [_made(_ByKind.make, stage) for stage in (listed if isinstance(listed, list) else [])]
+    found += _unused_retries(data.get("gate", "better"), stages)
+    found += _ablation(_made(AblationSpec.model_validate, data.get("ablation")), stages)
+    return found
+
+
+def _made(make: Callable[[Any], S], data: Any) -> S | None:
+    """What ``make`` makes of ``data``, None where that is wrong: other lines say so."""
+    try:
+        return make(data)
+    except (ValidationError, PydanticCustomError, PydanticKnownError):
+        return None
+
+
 def _order_problems(data: Mapping[str, Any]) -> list[Problem]:
-    """The same of data that may be wrong elsewhere, where the validator above does not get to run."""
+    """Stages out of order."""
     stages = data.get("stages")
     count = len(stages) if isinstance(stages, list) else 0
     paths: list[KeyPath] = [("stages", i) for i in range(count)]
     types = cast("list[type[Stage] | None]", [spec_at(Recipe, data, path) for path in paths])
-    found = _misplaced([(t, at(data, (*path, "student"))) for t, path in zip(types, paths, strict=True)])
+    found = misplaced([(t, at(data, (*path, "student"))) for t, path in zip(types, paths, strict=True)])
     return [Problem(("stages", i), text) for i, text in found]

@@ -3,58 +3,68 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from compress.errors import CompressError
+from compress.data.fast import How, decoder
+from compress.errors import InputError
+from compress.judging import Beside, Session, judge
 from compress.measure.counters import count, machine
-from compress.measure.endtoend import encoded, end_to_end_ms
-from compress.measure.latency import Timing, interleaved
-from compress.measure.quality import Quality, evaluate, quality, score_interval
-from compress.measure.score import Metric
+from compress.measure.endtoend import Agreement, encoded, in_turn, labeller
+from compress.measure.latency import Loads, interleaved
+from compress.measure.quality import Quality, evaluate
+from compress.measure.score import F1Macs, Metric
+from compress.measure.sections import bound
+from compress.outside import Outside
 from compress.ratio import Ratio
 from compress.runtimes.base import MANIFEST, Artifact, Runtime
-from compress.runtimes.deploy import export_net, parity
+from compress.runtimes.deploy import export_net, parity, stamp
 from compress.spec import digest
-from compress.step import Latency, Score
+from compress.step import Score
 from compress.store import source_digest
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from compress.data.images import ImageSet, Splits
+    from compress.data.pictures import Pictures
     from compress.net import Net
     from compress.store import Store
+
+Kind = Literal["model", "end_to_end"]
+_BRIEF_S = 0.4  # a run, for a time that the metric does not count
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An exported model as it runs where it is deployed."""
+
+    key: str
+    runtime: Runtime
+    artifact: Artifact
+    size: int
+    how: How
 
 
 @dataclass(frozen=True)
 class Scored:
     """A net that was exported and measured: what later steps compare with."""
 
-    key: str
-    artifact: Artifact
+    shipped: Shipped
     score: Score
-    size: int
 
+    @property
+    def key(self) -> str:
+        return self.shipped.key
 
-@dataclass(frozen=True)
-class Beside:
-    """A candidate beside its parent, timed in turns with the baseline in one session.
-
-    Attributes:
-        ratio: time candidate / parent.
-        parent_ratio: time parent / baseline, as it was in that session.
-        busy: other processes disturbed too many of the calls.
-    """
-
-    ratio: Ratio
-    parent_ratio: float
-    busy: bool
+    @property
+    def artifact(self) -> Artifact:
+        return self.shipped.artifact
 
 
 @dataclass
@@ -62,9 +72,10 @@ class Scorer:
     """Exports, times and judges nets; the ``Bench`` of every stage.
 
     Attributes:
-        runtime: the run's one resolved runtime.
+        spec: the run's one resolved runtime.
         calib: images on which an export must agree with its float module.
-        root: where the data's files lie, for the end-to-end time.
+        pictures: where the splits' images come from, for other sizes and the end-to-end time.
+        may_decode_fast: whether to look if fast decoding of files gives the labels of the reference.
         baseline: set once the baseline is scored; every ratio is relative to it.
     """
 
@@ -73,7 +84,8 @@ class Scorer:
     splits: Splits
     calib: ImageSet
     store: Store
-    root: Path | None = None
+    pictures: Pictures
+    may_decode_fast: bool = False
     baseline: Scored | None = field(default=None)
 
     @property
@@ -89,7 +101,8 @@ class Scorer:
     def ratio(self, candidate: Net, reference: Net) -> Ratio:
         """Time of one net over another's, both exported, batch 1."""
         with self._exported(candidate) as new, self._exported(reference) as old:
-            return self._pair(new, candidate.preprocess.size, old, reference.preprocess.size)
+            runs = {"new": self._loads("model", new), "old": self._loads("model", old)}
+            return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
 
     def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
         """Time of one bare module over another's; both take ``example``, batch 1."""
@@ -97,14 +110,14 @@ class Scorer:
         with tempfile.TemporaryDirectory() as folder:
             runs = {}
             for name, module in {"new": candidate, "old": reference}.items():
-                run = self.spec.load(self.spec.export(module.eval(), example, Path(folder) / name))
-                runs[name] = lambda run=run: run(value)
+                artifact = self.spec.export(module.eval(), example, Path(folder) / name)
+                runs[name] = Loads(partial(self._bare, artifact, value))
             return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
 
     def f1(self, net: Net, data: ImageSet) -> float:
         """Macro F1 of the exported net."""
-        with self._exported(net) as artifact:
-            return self._quality(artifact, net.preprocess.size, data).f1
+        with self._exported(net) as shipped:
+            return self._quality(shipped, data, self.pictures.how).f1
 
     # What the chain asks ------------------------------------------------------------------------
 
@@ -114,17 +127,22 @@ class Scorer:
         Measurements are stored by artifact, runtime, machine, versions and the code that measures, so
         that the same run gives the same numbers again.
         """
-        key = digest(key, self.spec.canonical(), self._export_code())
+        key = digest(key, self.spec.canonical(), self._export_code(), self.may_decode_fast)
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
-        asked = digest(key, others, self.splits.fingerprint, *self.facts())
+        compared = [self.metric.time, self._outside.key if self._outside else None]
+        asked = digest(key, others, compared, self.splits.fingerprint, *self.facts())
         with self.store.lock(f"measured-{asked}"):
             raw = self.store.value("measured", asked)
             if raw is None:
-                raw = self._measure(net, artifact, parent)
+                raw = self._measure(net, key, artifact, parent)
                 self.store.put_value("measured", asked, raw)
-        beside = Beside(Ratio(*raw["ratio_to_parent"]), raw["parent_ratio"], raw["busy"])
-        return Scored(key, artifact, self._judge(raw), net.preprocess.size), beside
+            stamp(artifact, raw["decode"])
+            shipped = Shipped(key, self.spec, artifact, net.preprocess.size, raw["decode"])
+        score, beside = judge(
+            self.metric, self.splits, raw, self.baseline.score.base if self.baseline else None
+        )
+        return Scored(shipped, score), beside
 
     def facts(self) -> list[Any]:
         """What a measurement depends on besides the net: the machine, the libraries, our code."""
@@ -138,32 +156,21 @@ class Scorer:
         with self.store.lock(f"artifact-{key}"):
             return Artifact(path) if (path / MANIFEST).is_file() else export_net(net, self.spec, path)
 
-    def _measure(self, net: Net, artifact: Artifact, parent: Scored | None) -> dict[str, Any]:
+    # Measuring ----------------------------------------------------------------------------------
+
+    def _measure(self, net: Net, key: str, artifact: Artifact, parent: Scored | None) -> dict[str, Any]:
         size = net.preprocess.size
-        agreed = parity(net, self.spec, artifact, self._sized(self.calib, size).images)
-        predicted = {
-            name: self._quality(artifact, size, data).predictions.tolist()
-            for name, data in (("val", self.splits.val), ("test", self.splits.test))
-        }
-        run = self.spec.load(artifact, batch=1)
-        photos = encoded(self.splits.test, self.root)
-        timing, parents = self._time(artifact, size, parent)
-        to_parent = timing.ratio_against
+        agreed = parity(net, self.spec, artifact, self.pictures.at(self.calib, size).images)
+        shipped, val, note = self._decoding(Shipped(key, self.spec, artifact, size, self.pictures.how))
+        test = self._quality(shipped, self.splits.test, shipped.how)
         counts = count(net.module, net.example())
         return {
-            "ratio_to_parent": [to_parent.median, to_parent.low, to_parent.high],
-            "parent_ratio": parents.ratio.median,
-            "busy": timing.busy,
-            "predicted": predicted,
-            "latency": {
-                "median": timing.median_ms,
-                "p10": timing.p10_ms,
-                "p90": timing.p90_ms,
-                "n": timing.n,
-                "ratio": timing.ratio.median,
-                "ratio_interval": [timing.ratio.low, timing.ratio.high],
-            },
-            "end_to_end_ms": end_to_end_ms(run, size, photos, cores=self.spec.threads),
+            "predicted": {"val": val.predictions.tolist(), "test": test.predictions.tolist()},
+            "ece": {"val": val.ece, "test": test.ece},
+            "decode": shipped.how,
+            "decode_note": note,
+            "sessions": {name: one.to_dict() for name, one in self._sessions(shipped, parent).items()},
+            "outside": self._measure_outside() if self.baseline is None else None,
             "params": counts.params,
             "macs": counts.macs,
             "layers": counts.layers,
@@ -172,102 +179,101 @@ class Scorer:
             "max_logit_difference": agreed.max_difference,
         }
 
-    def _judge(self, raw: dict[str, Any]) -> Score:
-        """Raw measurements to a Score, relative to the baseline's (itself, when it is the baseline)."""
+    def _decoding(self, shipped: Shipped) -> tuple[Shipped, Quality, str]:
+        """How files become pixels when this model is deployed, what it is worth on val so, and why.
+
+        Fast where that gives the labels of the reference; after a baseline that is not, neither is this.
+        """
+        val = self.splits.val
+        reference = self._quality(shipped, val, shipped.how)
+        asked = self.may_decode_fast and shipped.how == "reference" and self.pictures.has_files(val)
+        if not asked or (self.baseline is not None and self.baseline.shipped.how == "reference"):
+            return shipped, reference, ""
+        fast = self._quality(shipped, val, "fast")
+        found = Agreement.of(val.targets, reference.predictions, fast.predictions)
+        if not found.ok:
+            return shipped, reference, str(found)
+        return replace(shipped, how="fast"), fast, str(found)
+
+    def _quality(self, shipped: Shipped, data: ImageSet, how: How) -> Quality:
+        images = self.pictures.at(data, shipped.size, how)
+        return evaluate(shipped.runtime.load(shipped.artifact, batch=None), images)
+
+    @cached_property
+    def _outside(self) -> Outside | None:
+        path = self.metric.baseline
+        return Outside.load(path, self.splits.labels, self.spec.threads) if path else None
+
+    def _measure_outside(self) -> dict[str, Any] | None:
+        model = self._outside
+        if model is None:
+            return None
+        if model.macs is None and isinstance(self.metric, F1Macs) and self.metric.macs_base is None:
+            raise InputError(
+                f"metric.baseline: {self.metric.baseline} has no report beside it that says its multiply-"
+                "accumulates: give a run's folder, or metric.macs_base"
+            )
         splits = {"val": self.splits.val, "test": self.splits.test}
-        got = {
-            name: quality(data.targets, np.asarray(raw["predicted"][name]), data.labels)
-            for name, data in splits.items()
-        }
-        lat = dict(raw["latency"], ratio_interval=tuple(raw["latency"]["ratio_interval"]))
-        latency = Latency(**lat)
-        base = self.baseline.score if self.baseline else None
-        base_ms = base.latency.median if base else latency.median
-        base_macs = base.macs if base else raw["macs"]
-        points = {
-            name: self.metric.with_base(f1=base_f1, time=base_ms, macs=base_macs).points(
-                f1=got[name].f1, time=base_ms * latency.ratio, macs=raw["macs"]
-            )
-            for name, base_f1 in (
-                ("val", base.f1_val if base else got["val"].f1),
-                ("test", base.f1_test if base else got["test"].f1),
-            )
-        }
-        return Score(
-            f1_val=got["val"].f1,
-            f1_test=got["test"].f1,
-            f1_val_interval=got["val"].interval,
-            f1_test_interval=got["test"].interval,
-            f1_per_class=got["test"].f1_per_class,
-            accuracy_test=got["test"].accuracy,
-            latency=latency,
-            end_to_end_ms=raw["end_to_end_ms"],
-            params=raw["params"],
-            macs=raw["macs"],
-            layers=raw["layers"],
-            bytes=raw["bytes"],
-            points_val=points["val"],
-            points_test=points["test"],
-            points_test_interval=self._interval(got["test"], latency, base_ms, raw["macs"], base_macs),
-            agreement=raw["agreement"],
-            max_logit_difference=raw["max_logit_difference"],
-            predictions_test=tuple(raw["predicted"]["test"]),
-        )
+        predicted = {name: model.predictions(data, self.pictures) for name, data in splits.items()}
+        return {"predicted": predicted, "macs": model.macs}
 
-    def _interval(
-        self, test: Quality, latency: Latency, base_ms: float, macs: int, base_macs: int
-    ) -> tuple[float, float]:
-        mine = test.predictions
-        base = np.asarray(self.baseline.score.predictions_test) if self.baseline else mine
-        ratio = Ratio(latency.ratio, *latency.ratio_interval)
-        return score_interval(
-            self.metric,
-            self.splits.test.targets,
-            mine,
-            base,
-            ratio,
-            base_time=base_ms,
-            macs=macs,
-            base_macs=base_macs,
-        )
+    # Timing -------------------------------------------------------------------------------------
 
-    # Measuring ----------------------------------------------------------------------------------
+    def _sessions(self, shipped: Shipped, parent: Scored | None) -> dict[str, Session]:
+        """The time that the metric counts, beside parent and base; and each kind beside the baseline."""
+        own = self.baseline.shipped if self.baseline else None
+        outside = self._outside
+        base = own if outside is None else _shipped(outside)
+        counted = self._session(self.metric.time, shipped, base, parent.shipped if parent else None)
+        found = {"counted": counted}
+        for kind in ("model", "end_to_end"):
+            same = kind == self.metric.time and outside is None
+            found[kind] = counted if same else self._session(kind, shipped, own, None, _BRIEF_S)
+        return found
 
-    def _time(self, artifact: Artifact, size: int, parent: Scored | None) -> tuple[Timing, Timing]:
-        """The artifact's time and its parent's, in turns with the baseline's; alone, it is its own parent."""
-        runs = {"new": self._runner(artifact, size)}
-        base = old = "new"
-        if self.baseline is not None:
-            base = old = "base"
-            runs["base"] = self._runner(self.baseline.artifact, self.baseline.size)
-            if parent is not None and parent.key != self.baseline.key:
-                old = "old"
-                runs["old"] = self._runner(parent.artifact, parent.size)
-        timed = interleaved(runs, reference=base, against=old, cores=self.spec.threads)
-        return timed["new"], timed[old]
+    def _session(
+        self,
+        kind: Kind,
+        new: Shipped,
+        base: Shipped | None,
+        parent: Shipped | None,
+        brief: float | None = None,
+    ) -> Session:
+        """All in turns; without a base or parent ``new`` is its own."""
+        runs, names = {"new": self._loads(kind, new)}, {new.key: "new"}
+        for name, one in (("base", base), ("parent", parent)):
+            if one is not None and one.key not in names:
+                runs[name], names[one.key] = self._loads(kind, one), name
+        at = names[base.key] if base else "new"
+        beside = names[parent.key] if parent else "new"
+        seconds = brief and brief * len(runs)
+        timed = interleaved(runs, reference=at, against=beside, seconds=seconds, cores=self.spec.threads)
+        return Session.of(timed["new"], timed[beside], timed[at])
 
-    def _pair(self, new: Artifact, new_size: int, old: Artifact, old_size: int) -> Ratio:
-        runs = {"new": self._runner(new, new_size), "old": self._runner(old, old_size)}
-        return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
+    def _bare(self, artifact: Artifact, value: np.ndarray) -> Callable[[], object]:
+        return bound(self.spec.load(artifact), value)
 
-    def _runner(self, artifact: Artifact, size: int) -> Any:
-        run = self.spec.load(artifact, batch=1)
-        image = self._sized(self.splits.val.take(np.array([0])), size).images
-        return lambda: run(image)
+    def _loads(self, kind: Kind, shipped: Shipped) -> Loads:
+        return Loads(partial(self._call, kind, shipped))
 
-    def _quality(self, artifact: Artifact, size: int, data: ImageSet) -> Quality:
-        return evaluate(self.spec.load(artifact, batch=None), self._sized(data, size))
+    def _call(self, kind: Kind, shipped: Shipped) -> Callable[[], object]:
+        """A function of no argument that makes one call: of the model, or from a file's bytes on."""
+        run = shipped.runtime.load(shipped.artifact, batch=1)
+        if kind == "end_to_end":
+            return in_turn(self._photos, labeller(run, shipped.size, shipped.how))
+        return bound(run, decoder(shipped.how)(self._photos[0], shipped.size)[None])
 
-    def _sized(self, data: ImageSet, size: int) -> ImageSet:
-        """The images at the size an artifact takes; decoded ones are of the data's own size."""
-        if data.images.shape[1] == size:
-            return data
-        raise CompressError(
-            f"a net for images of side {size}, but the data's are of side {data.images.shape[1]}: "
-            "stages may not change the size yet"
-        )
+    @cached_property
+    def _photos(self) -> list[bytes]:
+        return encoded(self.splits.test, self.pictures.root)
 
     @contextmanager
-    def _exported(self, net: Net) -> Iterator[Artifact]:
+    def _exported(self, net: Net) -> Iterator[Shipped]:
         with tempfile.TemporaryDirectory() as folder:
-            yield export_net(net, self.spec, Path(folder) / "net")
+            artifact = export_net(net, self.spec, Path(folder) / "net")
+            yield Shipped(folder, self.spec, artifact, net.preprocess.size, self.pictures.how)
+
+
+def _shipped(outside: Outside) -> Shipped:
+    model = outside.model
+    return Shipped(outside.key, model.runtime, model.artifact, model.size, model.how)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from compress.ratio import Ratio
+
+if TYPE_CHECKING:
+    from compress.data.images import ImageSet
 
 Interval = tuple[float, float]
 
@@ -26,6 +31,24 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Base:
+    """What a metric compares with: the recipe's own baseline, or the model of ``metric.baseline``.
+
+    Attributes:
+        time_ms: the time that the metric counts (``metric.time``).
+        macs: None when they are not known.
+        predictions_val, predictions_test: class indices, for paired intervals.
+    """
+
+    f1_val: float
+    f1_test: float
+    time_ms: float
+    macs: int | None
+    predictions_val: tuple[int, ...] = field(repr=False)
+    predictions_test: tuple[int, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Score:
     """Everything measured on one exported artifact.
 
@@ -33,10 +56,15 @@ class Score:
         f1_val, f1_test: macro F1 of the artifact's own outputs; intervals by bootstrap (95 %).
         f1_per_class: on test, by label.
         points_val, points_test: the metric, lower is better; the baseline of ``f1_time`` is 1.
-        end_to_end_ms: an encoded image to its label, one at a time (median).
+        end_to_end_ms: an encoded image to its label, one at a time (median); ``end_to_end_ratio`` is
+            paired with the baseline's.
         macs: multiply-accumulates of one image; ``layers``: convolutions and linear layers.
         agreement: share of calibration images to which artifact and float module give one label.
         max_logit_difference: largest absolute difference of their logits there.
+        base: what the metric compares with; ``time``: the time that it counts, relative to the base's.
+        decode: how files become pixels when deployed; ``decode_note`` says why, with figures.
+        confusion_val, confusion_test: ``[i][j]`` images of class i were called j.
+        ece_val, ece_test: expected calibration error (Guo et al. 2017, 15 bins) of the runtime's logits.
     """
 
     f1_val: float
@@ -56,7 +84,17 @@ class Score:
     points_test_interval: Interval
     agreement: float
     max_logit_difference: float
+    predictions_val: tuple[int, ...]
     predictions_test: tuple[int, ...]
+    base: Base
+    time: Ratio
+    end_to_end_ratio: Ratio
+    decode: str
+    decode_note: str
+    confusion_val: tuple[tuple[int, ...], ...]
+    confusion_test: tuple[tuple[int, ...], ...]
+    ece_val: float
+    ece_test: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +108,7 @@ class Step:
         seconds: work done for this step now; ``cached``: the net came from the store.
         notes: what the plan touched, how far, why not the rest.
         artifact: folder of the exported model in the store.
+        test: the test photos, on the baseline's step alone: a report shows some.
     """
 
     label: str
@@ -84,6 +123,7 @@ class Step:
     notes: tuple[str, ...] = ()
     artifact: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    test: ImageSet | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The report's STEP: nulls where nothing was measured."""
@@ -99,6 +139,7 @@ class Step:
             "latency_ms": lat and {"median": lat.median, "p10": lat.p10, "p90": lat.p90, "n": lat.n},
             "latency_ratio": lat and lat.ratio,
             "end_to_end_ms": s and s.end_to_end_ms,
+            "end_to_end_ratio": s and s.end_to_end_ratio.median,
             "params": s and s.params,
             "macs": s and s.macs,
             "layers": s and s.layers,
@@ -117,6 +158,18 @@ class Step:
             "accuracy_test": s and s.accuracy_test,
             "agreement": s and s.agreement,
             "max_logit_difference": s and s.max_logit_difference,
+            "end_to_end_ratio_interval": s and [s.end_to_end_ratio.low, s.end_to_end_ratio.high],
+            "time_ratio": s and s.time.median,
+            "time_ratio_interval": s and [s.time.low, s.time.high],
+            "base": s and {"f1_val": s.base.f1_val, "f1_test": s.base.f1_test, "time_ms": s.base.time_ms},
+            "decode": s and s.decode,
+            "decode_note": s and s.decode_note,
+            "confusion_val": s and [list(row) for row in s.confusion_val],
+            "confusion_test": s and [list(row) for row in s.confusion_test],
+            "ece_val": s and s.ece_val,
+            "ece_test": s and s.ece_test,
+            "predictions_val": s and list(s.predictions_val),
+            "predictions_test": s and list(s.predictions_test),
             "notes": list(self.notes),
             **self.extra,
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from compress.data.augment import AugmentSpec, FlipCrop
 from compress.errors import InputError
@@ -44,6 +44,14 @@ class TrainSpec(Spec):
     beta: float = Field(0.999, ge=0, lt=1, description="Of class_balanced: nearer 1 favours rare classes.")
     tau: float = Field(1.0, gt=0, description="Of logit_adjusted: strength.")
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0: off.")
+    cutmix: float = Field(0.0, ge=0, description="Alpha of cutmix's Beta distribution; 0: off.")
+    mix_prob: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Part of the batches that mixup or cutmix changes; where both are on, each takes half of "
+        "them.",
+    )
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights.")
     augment: AugmentSpec = Field(default_factory=FlipCrop, description="Random changes of the images.")
     views: int | None = Field(
@@ -60,6 +68,21 @@ class TrainSpec(Spec):
     channels_last: bool = Field(True, description="Memory layout; the faster one for convolutions.")
     compile: bool = Field(False, description="torch.compile: minutes to start, for very long runs.")
 
+    @model_validator(mode="after")
+    def _something_to_mix(self) -> TrainSpec:
+        if self.mix_prob < 1 and not self.mixup and not self.cutmix:
+            raise ValueError("mix_prob says how many batches mixup or cutmix changes, but both are off")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without cutmix's fields at their defaults: trainings from before it was there keep their digest."""
+        content: dict[str, Any] = handler(self)
+        for name, off in (("cutmix", 0.0), ("mix_prob", 1.0)):
+            if content.get(name) == off:
+                del content[name]
+        return content
+
     @property
     def peak_lr(self) -> float:
         """``lr``, or the optimizer's default."""
@@ -72,8 +95,8 @@ class FitResult:
 
     Attributes:
         epochs_run: epochs of the whole training, those before a resume included.
-        history: per epoch ``epoch`` (from 1), ``loss``, ``lr``, ``f1`` (tune; None where not measured)
-            and ``seconds``.
+        history: per epoch ``epoch`` (from 1), ``loss``, ``lr``, ``f1`` (tune; None where not measured),
+            ``seconds``, and ``waited``: those of them in which the net had no batch to work on.
         best_f1: macro F1 on tune of the weights the model has now (None without tune): with patience
             the best epoch's, else the last one's.
         seconds: of all epochs.

@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from compress.data.images import ImageSet
+from compress.data.pictures import Pictures
 from compress.net import Net, Preprocess
 from compress.spec import digest
 from compress.stages.base import Context, Ratio
@@ -150,6 +151,7 @@ def make_context(work: Path, baseline: Net, *, seed: int = 0, epochs: int = 3) -
         work=work,
         remember=remember,
         log=lambda line: None,
+        resized=Pictures().at,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import reduce
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.data import pixels
+from compress.data.window import crop_on_device, fit, fit_matrix, window
 from compress.spec import Spec
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 _LEVELS = 30.0  # the papers' scale of strengths
 Draw = tuple[pixels.Operation, float, float]  # what, how strongly in [0, 1], in which direction
+Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 class Augment(Spec, ABC):
@@ -53,8 +57,6 @@ class Cropping(Augment):
     erase: float = Field(0.0, ge=0, le=1, description="Probability of blanking a box (arXiv 1708.04896).")
 
     def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        import torch
-
         count, _, height, width = images.shape
         boxes = self._boxes(rng, count, height, width)
         flips = rng.random(count) < self.flip
@@ -65,17 +67,12 @@ class Cropping(Augment):
             for i, (top, left, h, w) in blanks.items():
                 out[i, :, top : top + h, left : left + w] = out.new_tensor(pixels.FILL).view(3, 1, 1)
             return out
-        rows = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        rows = as_rows(images)
         result = np.empty_like(rows)
         for i, image in enumerate(rows):
-            image = crop(image, boxes[i], bool(flips[i]))
-            for operation, strength, sign in draws[i]:
-                image = operation(image, strength, sign, self._range)
-            result[i] = image
-            if i in blanks:
-                top, left, h, w = blanks[i]
-                result[i, top : top + h, left : left + w] = pixels.FILL
-        return torch.from_numpy(result).permute(0, 3, 1, 2).to(images.device)
+            result[i] = changed(window(image, boxes[i]), (width, height), flips[i], draws[i], self._range)
+            blank(result[i], blanks.get(i), pixels.FILL)
+        return as_batch(result, images)
 
     def _draws(self, rng: np.random.Generator, count: int) -> list[list[Draw]]:
         """The operations of every image."""
@@ -93,9 +90,7 @@ class Cropping(Augment):
         )
         return np.concatenate([corner, size], axis=1).astype(np.int64)
 
-    def _blanks(
-        self, rng: np.random.Generator, count: int, height: int, width: int
-    ) -> dict[int, tuple[int, int, int, int]]:
+    def _blanks(self, rng: np.random.Generator, count: int, height: int, width: int) -> dict[int, Box]:
         """Per erased image its box: 2-20 % of the area, up to 3.3 times as wide as high or the reverse."""
         blanks = {}
         for i in np.flatnonzero(rng.random(count) < self.erase).tolist():
@@ -139,50 +134,123 @@ class TrivialAugment(Cropping):
         return _assign(rng, rng.random((count, 1)))
 
 
-AugmentSpec = Annotated[NoAugment | FlipCrop | RandAugment | TrivialAugment, Field(discriminator="kind")]
+class CompetitionAugment(Augment):
+    """The trash competition's ``randaugment_train``: operations, then a mirror, then a box blanked (CutOut).
+
+    Each image draws ``n_select`` different operations of the fourteen; the sign of a blend, shear or shift
+    is random, a rotation always turns the same way (the mirror comes after it), and grey fills what comes
+    in. Against the original, whose Pillow calls mix nearest-neighbour and bicubic sampling, everything is
+    sampled bilinearly here. Its ``SquarePad`` is what `data crops` does when it cuts the photos out.
+    """
+
+    kind: Literal["competition"] = "competition"
+    n_select: int = Field(2, ge=0, le=14, description="Different operations on each image; 0: none.")
+    level: int | None = Field(
+        14, ge=0, description="Strength of all, 0 to n_level; null or 0: a new one for every operation."
+    )
+    n_level: int = Field(31, ge=1, description="The level of full strength.")
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left and right.")
+    cutout: float = Field(0.8, ge=0, le=1, description="Probability of blanking a square, cut at the edges.")
+    cutout_side: float = Field(0.45, gt=0, le=1, description="Of the square, part of the image's side.")
+
+    @model_validator(mode="after")
+    def _level_in_range(self) -> CompetitionAugment:
+        if self.level is not None and self.level > self.n_level:
+            raise ValueError(f"level {self.level} is beyond n_level {self.n_level}")
+        return self
+
+    def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        count, _, height, width = images.shape
+        draws = self._draws(rng, count)
+        flips = rng.random(count) < self.flip
+        blanks = self._blanks(rng, count, height, width)
+        rows = as_rows(images)
+        result = np.empty_like(rows)
+        for i, image in enumerate(rows):
+            image = changed(image, (width, height), False, draws[i], pixels.COMPETITION)
+            result[i] = fit(image, (width, height), flips[i])
+            blank(result[i], blanks[i], pixels.COMPETITION.fill)
+        return as_batch(result, images)
+
+    def _draws(self, rng: np.random.Generator, count: int) -> list[list[Draw]]:
+        operations = pixels.COMPETITION_OPERATIONS
+        which = rng.random((count, len(operations))).argsort(axis=1)[:, : self.n_select]  # none twice
+        levels = np.full(which.shape, self.level or 0)
+        if not self.level:
+            levels = rng.integers(self.n_level + 1, size=which.shape)
+        signs = rng.choice([-1.0, 1.0], size=which.shape)
+        signs[which == operations.index(pixels.rotate)] = -1.0  # counterclockwise
+        return _draw(operations, which, levels / self.n_level, signs)
+
+    def _blanks(self, rng: np.random.Generator, count: int, height: int, width: int) -> list[Box | None]:
+        """Squares about a point anywhere in the image."""
+        chosen = (rng.random(count) < self.cutout).tolist()
+        centres = rng.integers([height + 1, width + 1], size=(count, 2)).tolist()
+        h, w = int(self.cutout_side * height) // 2, int(self.cutout_side * width) // 2
+        boxes: list[Box | None] = []
+        for (y, x), one in zip(centres, chosen, strict=True):
+            top, left = max(0, y - h), max(0, x - w)
+            bottom, right = min(height, y + h + 1), min(width, x + w + 1)
+            boxes.append((top, left, bottom - top, right - left) if one else None)
+        return boxes
+
+
+AugmentSpec = Annotated[
+    NoAugment | FlipCrop | RandAugment | TrivialAugment | CompetitionAugment, Field(discriminator="kind")
+]
+
+
+def changed(
+    part: np.ndarray, size: tuple[int, int], flip: bool, draws: list[Draw], most: pixels.Range
+) -> np.ndarray:
+    """``part`` fitted to ``size`` (width, height), mirrored or not, then ``draws`` one after another.
+
+    Moves that follow one another, the fitting included, are one warp: faster, and blurred only once.
+    """
+    fitted = False
+    steps = (draw for draw in draws if draw[0] is not pixels.identity)
+    for moving, some in groupby(steps, lambda draw: isinstance(draw[0], pixels.Move)):
+        if moving:
+            matrices = [] if fitted else [fit_matrix(part, size, flip)]
+            for operation, strength, sign in some:
+                assert isinstance(operation, pixels.Move)
+                matrices.append(operation.matrix(*size, strength, sign, most))
+            part = pixels.warp(part, reduce(pixels.then, matrices), size, most.fill)
+        else:
+            part = part if fitted else fit(part, size, flip)
+            for operation, strength, sign in some:
+                part = operation(part, strength, sign, most)
+        fitted = True
+    return part if fitted else fit(part, size, flip)
+
+
+def as_rows(images: Tensor) -> np.ndarray:
+    """N x 3 x H x W to N x H x W x 3; no copy where the batch lies so in memory."""
+    return images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def as_batch(rows: np.ndarray, like: Tensor) -> Tensor:
+    """N x H x W x 3 to N x 3 x H x W (a view) on the device of ``like``."""
+    import torch
+
+    return torch.from_numpy(rows).permute(0, 3, 1, 2).to(like.device)
+
+
+def blank(image: np.ndarray, box: Box | None, fill: tuple[int, int, int]) -> None:
+    """Fill ``box`` in place."""
+    if box is not None:
+        top, left, h, w = box
+        image[top : top + h, left : left + w] = fill
 
 
 def _assign(rng: np.random.Generator, strengths: np.ndarray) -> list[list[Draw]]:
-    which = rng.integers(len(pixels.OPERATIONS), size=strengths.shape).tolist()
-    signs = rng.choice([-1.0, 1.0], size=strengths.shape).tolist()
-    return [
-        [(pixels.OPERATIONS[w], m, s) for w, m, s in zip(*row, strict=True)]
-        for row in zip(which, strengths.tolist(), signs, strict=True)
-    ]
+    which = rng.integers(len(pixels.OPERATIONS), size=strengths.shape)
+    return _draw(pixels.OPERATIONS, which, strengths, rng.choice([-1.0, 1.0], size=strengths.shape))
 
 
-def crop(image: np.ndarray, box: np.ndarray, flip: bool) -> np.ndarray:
-    """The ``box`` (top, left, height, width; beyond the edges the image is mirrored) at the image's size."""
-    import cv2
-
-    height, width = image.shape[:2]
-    top, left, h, w = box.tolist()
-    out = (max(0, -top), max(0, top + h - height), max(0, -left), max(0, left + w - width))
-    if any(out):
-        image = cv2.copyMakeBorder(image, *out, borderType=cv2.BORDER_REFLECT)
-        top, left = top + out[0], left + out[2]
-    image = image[top : top + h, left : left + w]
-    if (h, w) != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image[:, ::-1] if flip else image
-
-
-def crop_on_device(images: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tensor:
-    """``crop`` of a whole uint8 N x 3 x H x W batch where it lies, by one bilinear sampling."""
-    import torch
-    from torch.nn import functional
-
-    height, width = images.shape[2:]
-    top, left, h, w = (boxes[:, i].astype(np.float64) for i in range(4))
-    theta = np.zeros((len(boxes), 2, 3), dtype=np.float32)
-    theta[:, 0, 0] = np.where(flips, -1, 1) * w / width
-    theta[:, 0, 2] = (2 * left + w) / width - 1
-    theta[:, 1, 1] = h / height
-    theta[:, 1, 2] = (2 * top + h) / height - 1
-    grid = functional.affine_grid(
-        torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False
-    )
-    sampled = functional.grid_sample(
-        images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return sampled.round_().clamp_(0, 255).to(torch.uint8)
+def _draw(
+    operations: tuple[pixels.Operation, ...], which: np.ndarray, strengths: np.ndarray, signs: np.ndarray
+) -> list[list[Draw]]:
+    """Per image its operations, from three N x n arrays."""
+    rows = zip(which.tolist(), strengths.tolist(), signs.tolist(), strict=True)
+    return [[(operations[w], m, s) for w, m, s in zip(*row, strict=True)] for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -12,17 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import PIL
 
-from compress.data.decode import BadImageError, decode
+from compress.data.decode import BadImageError
+from compress.data.fast import How, decoder
 from compress.errors import InputError
 from compress.spec import digest
 
 _VERSION = 1  # raise when decode() gives other pixels
 _STALE_S = 86_400.0  # parts left by a killed process are removed after a day
+_UNUSED_S = 30 * _STALE_S  # entries after a month without a reader
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,34 @@ def cache_root() -> Path:
     return Path(os.environ.get("BEYONDNAS_CACHE") or Path("runs", ".store", "data"))
 
 
-def decoded(root: Path, names: Sequence[str], size: int, log: Callable[[str], None]) -> Decoded:
-    """``names`` (relative to ``root``) at ``size``, from the cache or decoded into it.
+def decoded(
+    root: Path, names: Sequence[str], size: int, log: Callable[[str], None], how: How = "reference"
+) -> Decoded:
+    """``names`` (relative to ``root``) at ``size``, from the cache or decoded into it, the way ``how`` says.
 
     An entry is found again while the files' names, sizes and times of change are the same; what it holds is
-    identified by content (``digests``), wherever the folder lies.
+    identified by content (``digests``), wherever the folder lies. Of processes that want the same entry at
+    once one decodes and the others wait; one that is killed leaves nothing that counts. Entries that nothing
+    has read for a month are removed when a new one is made.
 
     Raises:
         InputError: the cache folder cannot be written.
     """
     stats = [(root / name).stat() for name in names]
     files = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in zip(names, stats, strict=True)]
-    folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files)
+    way = [] if how == "reference" else [how, version("simplejpeg")]
+    folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files, *way)
     found = _read(folder, len(names), size)
     if found is None:
-        with _writing(folder) as part:
-            _decode_into(part, root, names, size, log)
-        found = _read(folder, len(names), size)
+        with _locked(folder, log):
+            found = _read(folder, len(names), size)  # the process that had the lock may have made it
+            if found is None:
+                with _writing(folder) as part:
+                    _decode_into(part, root, names, size, log, how)
+                found = _read(folder, len(names), size)
         assert found is not None, folder
+    with suppress(OSError):  # of use: see _sweep
+        os.utime(folder)
     return found
 
 
@@ -100,8 +114,11 @@ def _read(folder: Path, count: int, size: int) -> Decoded | None:
     return Decoded(images, tuple(f[0] for f in files), tuple(f[1] for f in files), folder)
 
 
-def _decode_into(part: Path, root: Path, names: Sequence[str], size: int, log: Callable[[str], None]) -> None:
+def _decode_into(
+    part: Path, root: Path, names: Sequence[str], size: int, log: Callable[[str], None], how: How
+) -> None:
     part.mkdir()
+    decode = decoder(how)
     shape = (len(names), size, size, 3)
     images = _new(part / "images.npy", shape)
 
@@ -137,6 +154,27 @@ def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 @contextmanager
+def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Inside, no other process makes the entry ``folder``; the system frees the lock of a killed one."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log("another process is decoding these photos: waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def _writing(target: Path) -> Iterator[Path]:
     """A path beside ``target`` to write a file or folder at; renamed to it when all went well."""
     try:
@@ -156,17 +194,24 @@ def _writing(target: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        raise InputError(
-            f"cannot write decoded photos to {target.parent} ({error.strerror or error}): "
-            "free some space or point BEYONDNAS_CACHE to another folder"
-        ) from error
+        raise _unwritable(target.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write decoded photos to {folder} ({error.strerror or error}): "
+        "free some space or point BEYONDNAS_CACHE to another folder"
+    )
 
 
 def _sweep(folder: Path) -> None:
-    for part in folder.glob(".part-*"):
+    """Remove what killed processes left, and entries out of use; who still maps one keeps its pages."""
+    for path in folder.iterdir():
+        entry = re.fullmatch("[0-9a-f]{20}", path.name) and (path / "files.json").is_file()
+        kept_s = _UNUSED_S if entry else _STALE_S if path.name.startswith(".part-") else None
         with suppress(FileNotFoundError):  # its owner was faster
-            if time.time() - part.stat().st_mtime > _STALE_S:
-                shutil.rmtree(part, ignore_errors=True)
+            if kept_s is not None and time.time() - path.stat().st_mtime > kept_s:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _cores() -> int:

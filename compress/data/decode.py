@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,7 +16,7 @@ from compress.errors import InputError
 # Raster formats only: Pillow would hand EPS to Ghostscript.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {
+UPRIGHT = {  # what turns an image of that orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,22 +46,29 @@ def decode(image: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
     Raises:
         BadImageError: (an InputError) the file is missing, truncated, or no image; it is named.
     """
+    with opened(image) as file:
+        file.draft(None, (2 * size, 2 * size))
+        square = rgb(file).resize((size, size), Image.Resampling.BILINEAR)
+        turned = orientation(file)  # after loading, which turns a TIFF by itself
+    if turned in UPRIGHT:
+        square = square.transpose(UPRIGHT[turned])
+    return np.array(square, dtype=np.uint8)
+
+
+@contextmanager
+def opened(image: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
+    """An image file, or its bytes, open; whatever is raised inside becomes BadImageError and names it."""
     name = "<bytes>" if isinstance(image, bytes) else os.fspath(image)
     source = io.BytesIO(image) if isinstance(image, bytes) else image
     try:
-        with Image.open(source, formats=_formats()) as opened:
-            opened.draft(None, (2 * size, 2 * size))
-            square = _rgb(opened).resize((size, size), Image.Resampling.BILINEAR)
-            orientation = _orientation(opened)  # after loading, which turns a TIFF by itself
+        with Image.open(source, formats=_formats()) as file:
+            yield file
     except UnidentifiedImageError as error:
         raise BadImageError(name, "not an image that Pillow can read") from error
     except OSError as error:
         raise BadImageError(name, error.strerror or str(error)) from error
     except Exception as error:  # Pillow's plugins raise a dozen kinds on damaged files
         raise BadImageError(name, f"damaged image ({type(error).__name__}: {error})") from error
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])
-    return np.array(square, dtype=np.uint8)
 
 
 @functools.cache
@@ -68,14 +77,16 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF has it; 1 is upright."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF beside sound pixels: the image is taken as it lies
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """The whole image in RGB, as ``decode`` does it."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):

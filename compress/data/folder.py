@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from compress.data.cache import Decoded, arranged, decoded
+from compress.data.fast import How
 from compress.data.images import ImageSet, Splits
 from compress.data.notes import absent, few, repeated, straddling
 from compress.data.scan import Tree, problems, scan
@@ -25,13 +26,15 @@ _BAD_SHARE = 0.01
 class Group(Spec):
     """Which photos of a class are near-duplicates: those whose numbers fall in the same block.
 
-    Photo n belongs to block ``(n - 1) // block``; blocks of different classes are different groups.
+    Photo n belongs to block ``(n - 1) // block``; blocks of different classes are different groups, unless
+    the numbers run through all classes, as those of crops of one photo do.
     """
 
     pattern: str = Field(
         description="Regular expression whose one group catches the photo's number in its name."
     )
     block: int = Field(1, ge=1, description="How many consecutive numbers are one group.")
+    across_classes: bool = Field(False, description="Whether a number means the same group in every class.")
 
     @field_validator("pattern")
     @classmethod
@@ -79,6 +82,12 @@ class FolderData(Spec):
         "skip",
         description="skip: name and skip unreadable files, an error over 1 % of them; error: allow none.",
     )
+    decode: Literal["auto", "reference", "fast"] = Field(
+        "auto",
+        description="How a JPEG becomes pixels. reference: by Pillow. fast: by libjpeg-turbo at a smaller "
+        "scale, in training and when deployed. auto: reference in training; the deployed model decodes fast "
+        "where that gives the same labels.",
+    )
     memory_limit_mb: int = Field(
         2048, ge=0, description="Decoded photos beyond this stay on disk, memory-mapped (10^6 bytes)."
     )
@@ -102,7 +111,8 @@ class FolderData(Spec):
         if found := self._problems(tree):
             raise InputError(found)
         files = list(tree)
-        source = decoded(self.root, [name for _, _, name in files], self.image_size, log)
+        how: How = "fast" if self.decode == "fast" else "reference"
+        source = decoded(self.root, [name for _, _, name in files], self.image_size, log, how)
         notes = _stray(tree) + self._bad(files, source, log)
 
         good = [row for row, reason in enumerate(source.reasons) if not reason]
@@ -161,7 +171,8 @@ class FolderData(Spec):
     def _groups(self, files: list[tuple[str, str, str]]) -> np.ndarray | None:
         if self.group is None:
             return None
-        blocks = [(label, self.group.of(name)) for _, label, name in files]
+        across = self.group.across_classes
+        blocks = [("" if across else label, self.group.of(name)) for _, label, name in files]
         odd = [name for (_, block), (_, _, name) in zip(blocks, files, strict=True) if block is None]
         if lines := _no_number(odd, len(files), self.group.pattern):  # images that are not called so
             raise InputError(lines)

@@ -16,7 +16,19 @@ from compress.spec import digest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_PACKAGES = ("beyondnas", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
+_PACKAGES = (
+    "beyondnas",
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "pnnx",
+    "tensorrt",
+    "numpy",
+)
 # What decides which kernels a runtime picks.
 _FLAGS = (
     "avx2",
@@ -38,16 +50,39 @@ class Counts:
     params: parameters; buffers are not counted.
     macs: multiply-accumulates of one image.
     layers: convolutions and linear layers.
+    memory: memory access cost (Ma et al., ShuffleNet V2, 2018): elements that layers, additions,
+        multiplications and pools read and write, weights included; norms are folded, activation
+        functions applied in place, views free.
+    memory_bytes: the same in bytes.
+    activations: elements of the outputs of all convolutions (Radosavovic et al., RegNet, 2020).
+    peak_bytes: of the activations alive at once, at most, when every result is freed after its last
+        reader and every kernel writes a tensor of its own.
     """
 
     params: int
     macs: int
     layers: int
+    memory: int
+    memory_bytes: int
+    activations: int
+    peak_bytes: int
 
 
 def count(module: nn.Module, example: Tensor) -> Counts:
-    """All counters of a float module; ``example`` is an input with any batch."""
-    return Counts(params(module), macs(module, example), layers(module))
+    """All counters of a float module; ``example`` is an input with any batch, of which one image counts."""
+    from compress.measure.layers import peak_bytes
+    from compress.ops.trace import kernels, trace
+
+    found = kernels(trace(module, example[:1]))
+    return Counts(
+        params=params(module),
+        macs=macs(module, example),
+        layers=layers(module),
+        memory=sum(kernel.memory for kernel in found),
+        memory_bytes=sum(kernel.memory * kernel.op.itemsize for kernel in found),
+        activations=sum(kernel.written for kernel in found if kernel.op.kind == "conv"),
+        peak_bytes=peak_bytes(found, example[:1]),
+    )
 
 
 def params(module: nn.Module) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from compress.data.decode import decode
+from compress.data.fast import How, decoder
 from compress.data.images import ImageSet
-from compress.measure.latency import interleaved
+from compress.measure.quality import Interval, f1_difference_interval
+
+SAME_LABELS = 0.98  # share of val that the fast path must label as the reference path does
 
 
 def encoded(data: ImageSet, root: Path | None, count: int = 16) -> list[bytes]:
@@ -31,16 +34,54 @@ def encoded(data: ImageSet, root: Path | None, count: int = 16) -> list[bytes]:
     return out
 
 
-def end_to_end_ms(
-    run: Callable[[np.ndarray], np.ndarray], size: int, images: Sequence[bytes], cores: int = 1
-) -> float:
-    """Median milliseconds of decode, resize to ``size`` and ``run`` (uint8 1 x H x W x 3 to logits).
+def in_turn(images: Sequence[bytes], label: Callable[[bytes], int]) -> Callable[[], int]:
+    """A function of no argument for the clock: each call labels another of ``images``.
 
-    ``cores``: as many as ``run`` has threads.
+    The order is random, long and the same for all: with images in a fixed cycle, runs that make other
+    numbers of calls at a time would be timed on other images.
     """
-    turn = itertools.cycle(images)
+    turn = itertools.cycle(np.random.default_rng(0).integers(0, len(images), 997).tolist())
+    return lambda: label(images[next(turn)])
 
-    def one() -> int:
-        return int(run(decode(next(turn), size)[None]).argmax())
 
-    return interleaved({"one": one}, reference="one", seconds=0.6, cores=cores)["one"].median_ms
+def labeller(run: Callable[[np.ndarray], np.ndarray], size: int, how: How) -> Callable[[bytes], int]:
+    """Bytes of an image file to a class index: decode, resize to ``size``, ``run``, the largest logit.
+
+    Args:
+        run: uint8 1 x H x W x 3 to logits 1 x C.
+    """
+    decode = decoder(how)
+    return lambda image: int(run(decode(image, size)[None]).argmax())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The fast way to pixels beside the reference, by the labels one model gives to the same images.
+
+    Attributes:
+        same: share of the ``n`` images with the same label.
+        f1_difference: 95 % interval of macro F1 by fast pixels minus that by reference pixels, paired.
+    """
+
+    same: float
+    n: int
+    f1_difference: Interval
+
+    @classmethod
+    def of(cls, targets: np.ndarray, reference: np.ndarray, fast: np.ndarray) -> Agreement:
+        """From true classes and the two paths' labels, int N each."""
+        return cls(
+            float((reference == fast).mean()), len(targets), f1_difference_interval(targets, fast, reference)
+        )
+
+    @property
+    def ok(self) -> bool:
+        """At least 98 % equal labels, and no difference in F1 that is more than chance."""
+        return self.same >= SAME_LABELS and self.f1_difference[0] <= 0 <= self.f1_difference[1]
+
+    def __str__(self) -> str:
+        low, high = self.f1_difference
+        return (
+            f"fast decoding gives {self.same:.1%} of {self.n} val images the same label, "
+            f"F1 {low:+.3f} to {high:+.3f}: {'used' if self.ok else 'not used'}"
+        )

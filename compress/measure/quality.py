@@ -8,7 +8,7 @@ the confusion matrix from a multinomial, so no image is touched again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ class Quality:
         confusion: ``confusion[i][j]`` images of class i were called j.
         interval: 95 % of ``f1``, stratified bootstrap.
         predictions: int64 N, the class index given to each image.
+        ece: expected calibration error of the probabilities; None where only the labels are known.
     """
 
     f1: float
@@ -41,6 +42,7 @@ class Quality:
     confusion: tuple[tuple[int, ...], ...]
     interval: Interval
     predictions: Ints = field(repr=False, compare=False)
+    ece: float | None = None
 
 
 def evaluate(
@@ -70,7 +72,8 @@ def evaluate(
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         raise CompressError(f"the model gave NaN or infinite logits for {bad} of {len(data)} images")
-    return quality(data.targets, logits.argmax(axis=1), data.labels, samples=samples, seed=seed)
+    found = quality(data.targets, logits.argmax(axis=1), data.labels, samples=samples, seed=seed)
+    return replace(found, ece=calibration_error(logits, data.targets))
 
 
 def quality(
@@ -94,6 +97,27 @@ def quality(
         ),
         predictions=np.asarray(predictions, dtype=np.int64),
     )
+
+
+def calibration_error(logits: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from accuracy, 0 at best.
+
+    Images are sorted into ``bins`` equal ranges of the largest softmax probability; the result is the mean
+    over images of their bin's |accuracy - mean confidence| (Guo et al., On Calibration of Modern Neural
+    Networks, 2017).
+
+    Args:
+        logits: N x C, finite.
+        targets: int N.
+    """
+    values = logits.astype(np.float64)
+    weights = np.exp(values - values.max(axis=1, keepdims=True))
+    confidence = weights.max(axis=1) / weights.sum(axis=1)
+    right = logits.argmax(axis=1) == targets
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    place = np.digitize(confidence, edges, right=True)  # bins are open below and closed above
+    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(targets))
 
 
 def f1_difference_interval(

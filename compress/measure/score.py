@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,11 +17,11 @@ Self = TypeVar("Self", bound="Metric")
 
 
 class Require(Spec):
-    """Constraints on the final model; the report says which are met."""
+    """Constraints on the final model; the report says which are met; ``run`` exits with 1 if one is not."""
 
     f1: float | None = Field(None, ge=0, le=1, description="Macro F1, at least.")
     time_ms: float | None = Field(
-        None, gt=0, description="Median time of one image in milliseconds, at most."
+        None, gt=0, description="Median time of one image in milliseconds, at most; see metric.time."
     )
     macs: float | None = Field(None, gt=0, description="Multiply-accumulates of one image, at most.")
 
@@ -44,6 +45,22 @@ class Metric(Spec, ABC):
 
     kind: str
     require: Require | None = Field(None, description="Constraints the report checks.")
+    time: Literal["model", "end_to_end"] = Field(
+        "model", description="What is timed: the model alone, or an encoded image to its label."
+    )
+    baseline: Path | None = Field(
+        None,
+        description="A run's folder or an artifact's that gives the base values; the recipe's own baseline.",
+    )
+
+    def check(self) -> list[str]:
+        """One line when ``baseline`` is no exported model."""
+        path = self.baseline
+        if path is None or any((path / inner / "artifact.json").is_file() for inner in ("", "artifact")):
+            return []
+        return [
+            f"{path}: neither artifact.json nor artifact/artifact.json there: no run's folder, no artifact"
+        ]
 
     @abstractmethod
     def points(self, *, f1: float, **measured: Any) -> float:
@@ -91,6 +108,11 @@ class F1Time(Metric):
     slope: float = Field(20.0, gt=0, description="Steepness of the F1 term.")
     weight: float = Field(0.5, ge=0, description="Points that the base's time costs.")
 
+    @model_validator(mode="after")
+    def _baseline_is_needed(self) -> F1Time:
+        _without_effect(self, ("f1_base", "time_base"))
+        return self
+
     def points(self, *, f1: float, time: float | None = None, **ignored: Any) -> float:
         """``time`` in the unit of ``time_base``."""
         f1_base, time_base = _base(self, "f1_base"), _base(self, "time_base")
@@ -115,6 +137,13 @@ class F1Macs(Metric):
     f1_floor: float = Field(0.5, ge=0, le=1, description="Macro F1 below which the F1 term is 1.")
     bonus: float = Field(0.5, ge=0, description="Weight of F1 above its base.")
 
+    @model_validator(mode="after")
+    def _what_is_said_has_an_effect(self) -> F1Macs:
+        _without_effect(self, ("f1_base", "macs_base"))
+        if self.time != "model" and (self.require is None or self.require.time_ms is None):
+            raise ValueError("time has no effect on f1_macs without require.time_ms: leave it out")
+        return self
+
     def points(self, *, f1: float, macs: float | None = None, **ignored: Any) -> float:
         f1_base, macs_base = _base(self, "f1_base"), _base(self, "macs_base")
         if macs is None:
@@ -128,6 +157,13 @@ class F1Macs(Metric):
 
 
 MetricSpec = Annotated[F1Time | F1Macs, Field(discriminator="kind")]
+
+
+def _without_effect(metric: Metric, bases: tuple[str, str]) -> None:
+    if metric.baseline is not None and all(getattr(metric, name) is not None for name in bases):
+        raise ValueError(
+            f"baseline has no effect beside {bases[0]} and {bases[1]}: set one to null, or leave it out"
+        )
 
 
 def _sigmoid(x: float) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,9 +18,20 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     training = [layer for layer in module.modules() if layer.training]
     module.eval()
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), unfused_attention(), FlopCounterMode(display=False) as counter:
             module(example)
     finally:
         for layer in training:
             layer.training = True
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Attention as the operators it is made of: torch's fast path is one that hides its products."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

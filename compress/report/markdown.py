@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress.report.tables import markdown, rows
+from compress.report.tables import markdown, rows, size
 
 
 def render(report: dict[str, Any]) -> str:
@@ -19,7 +19,7 @@ def render(report: dict[str, Any]) -> str:
         f"Final model: **{final['label']}**, score_test **{final['score_test']:.3f}** "
         f"(95 % {low:.3f} to {high:.3f}; the baseline scores {base['score_test']:.3f}, lower is better), "
         f"F1 {base['f1_test']:.3f} -> {final['f1_test']:.3f}, time x{final['latency_ratio']:.3f}, "
-        f"{base['bytes'] / 1024:,.0f} -> {final['bytes'] / 1024:,.0f} KiB.",
+        f"{size(base['bytes'])} -> {size(final['bytes'])}.",
         "",
         markdown(steps),
         "",

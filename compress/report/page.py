@@ -1,28 +1,115 @@
-"""report.html: one self-contained file, readable offline, in light and dark."""
+"""report.html: one self-contained file, readable offline, on a phone, in light and dark."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from compress.report.figures import f1_against_time, waterfall
-from compress.report.tables import COLUMNS, dropped, number, rows
+from compress import yamlio
+from compress.report import html
+from compress.report.charts.effects import effects
+from compress.report.figures import figures
+from compress.report.html import Cell, Column
+from compress.report.marks import Figure
+from compress.report.photos import embedded
+from compress.report.shapes import factorised
+from compress.report.summary import headline, tiles
+from compress.report.tables import FIELDS, dropped, rows, verdict
 
 
-def render(report: dict[str, Any]) -> str:
-    """The page from the content of ``report.json``."""
-    from jinja2 import Environment, PackageLoader
-
-    steps, score = rows(report), number("{:.3f}")
-    base = report["baseline"]["f1_per_class"]
-    per_class = [(name, score(base[name]), score(f1)) for name, f1 in report["final"]["f1_per_class"].items()]
-    environment = Environment(loader=PackageLoader("compress.report"), autoescape=True, trim_blocks=True)
-    page: str = environment.get_template("report.html").render(
+def render(report: Mapping[str, Any], folder: Path) -> str:
+    """The page from the content of ``report.json``; thumbnails come from ``folder``."""
+    drawn, earned = figures(report), _ablation(report, folder)
+    shapes = report.get("shapes") or {"baseline": [], "final": []}
+    ranks = factorised(shapes["baseline"], shapes["final"])
+    steps = rows(report)
+    present = {
+        "ablation": earned is not None,
+        "layers": "time-by-kind" in drawn,
+        "photos": bool(report.get("flips")),
+        "widths": "widths" in drawn or bool(ranks),
+        "data": bool(report["data_notes"]),
+    }
+    sections = [(id, heading) for id, heading in _SECTIONS if present.get(id, True)]
+    return html.render(
+        "report.html",
         report=report,
-        rows=steps,
-        columns=[name for name, _ in COLUMNS],
-        cells=[[cell(row) for _, cell in COLUMNS] for row in steps],
-        dropped=dropped,
-        per_class=per_class,
-        figures=[waterfall(steps), f1_against_time(steps)],
+        folder=folder,
+        sections=sections,
+        headline=headline(report),
+        tiles=tiles(report),
+        figures=drawn,
+        cost="MACs" if report["metric"]["kind"] == "f1_macs" else "time",
+        steps=[{**row, "verdict": verdict(row)} for row in steps],
+        table_of_steps=steps_table(steps, report["final"]["label"]),
+        effects=earned,
+        ranks=_ranks(ranks),
+        photo=lambda file: embedded(folder, file),
+        recipe=yamlio.dump(dict(report["recipe"])),
     )
-    return page
+
+
+_SECTIONS = (
+    ("stages", "Stages"),
+    ("score", "Score by stage"),
+    ("ablation", "Ablation"),
+    ("f1-and-time", "F1 against time"),
+    ("layers", "Where the time goes"),
+    ("classes", "Classes"),
+    ("photos", "Photos that flipped"),
+    ("widths", "Widths and ranks"),
+    ("data", "The data"),
+    ("recipe", "Recipe"),
+    ("machine", "Machine"),
+    ("again", "Run it again"),
+)
+
+
+def _ablation(report: Mapping[str, Any], folder: Path) -> Figure | None:
+    """The effects of this recipe's stages, where ``<folder>-ablation`` has measured them."""
+    file = folder.with_name(f"{folder.name}-ablation") / "ablation.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        same = all(
+            content["recipe"][key] == report["recipe"][key] for key in ("data", "model", "train", "stages")
+        )
+        return effects(content["effects"]) if same else None
+    except (OSError, ValueError, LookupError, TypeError):  # none, or one that is being written
+        return None
+
+
+def steps_table(steps: Sequence[Mapping[str, Any]], final: str) -> tuple[list[Column], list[html.Row]]:
+    """The table of steps for the page; the final model's row is marked."""
+    columns = [Column(f.name, text=i < 2, title=f.title) for i, f in enumerate(FIELDS)]
+    lines = []
+    for row in steps:
+        style = "dropped" if dropped(row) else "final" if row["label"] == final else ""
+        lines.append(html.Row(tuple(Cell(f.text(row), html.key(f.value(row))) for f in FIELDS), style))
+    return columns, lines
+
+
+def _ranks(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[html.Row]]:
+    columns = [
+        Column("layer", text=True),
+        Column("kind", text=True),
+        Column("channels, the ranks between", text=True),
+        Column("weights dense"),
+        Column("weights now"),
+        Column("share"),
+    ]
+    lines = [
+        html.Row(
+            (
+                Cell(one["layer"]),
+                Cell(one["kind"]),
+                Cell(" \u2192 ".join(map(str, one["chain"]))),
+                Cell(f"{one['dense']:,}", one["dense"]),
+                Cell(f"{one['weights']:,}", one["weights"]),
+                Cell(f"{one['weights'] / one['dense']:.0%}", one["weights"] / one["dense"]),
+            )
+        )
+        for one in found
+    ]
+    return columns, lines

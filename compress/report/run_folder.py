@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
 from compress.other_runtimes import times_in_other_runtimes
+from compress.report.figures import figures, write_figures
 from compress.report.markdown import render as render_markdown
 from compress.report.page import render as render_page
+from compress.spec import digest
 from compress.step import Step
 from compress.store import Store, write_text
 
@@ -26,7 +28,11 @@ ROOT = Path("runs")
 
 _KEYS = {"recipe", "machine", "runtime", "metric", "baseline", "steps", "final", "control", "require"}
 _KEYS |= {"other_runtimes_ms"}
-_STEP_KEYS = set(Step("", "", "", False, "", None, 0.0, False).to_dict())
+_STEP_KEYS = {"label", "kind", "kept", "why", "f1_val", "f1_test", "latency_ms", "latency_ratio", "params"}
+_STEP_KEYS |= {"macs", "bytes", "score_val", "score_test", "f1_test_interval", "score_test_interval"}
+_STEP_KEYS |= {"latency_ratio_interval", "f1_per_class", "seconds", "notes"}
+# What reports of earlier versions, and of runs without it, lack.
+_OPTIONAL: dict[str, Any] = {"data_notes": [], "flips": None, "shapes": None, "test": None}
 
 
 @dataclass
@@ -99,8 +105,19 @@ class RunFolder:
         save_net(net, self.path / "net.pt")
         times = times_in_other_runtimes(net, final.key, store, self.recipe.runtime.threads)
         report = build(self.recipe, self.steps, times)
+        report["shapes"] = _shapes(store, baseline.key, final.key)
+        report["flips"] = self._flips(baseline, final)
         write_report(self.path, report)
         return report
+
+    def _flips(self, baseline: Step, final: Step) -> dict[str, Any] | None:
+        """Thumbnails of photos that the two models tell apart, taken now: a report needs no data later."""
+        from compress.report.photos import flips
+
+        if baseline.test is None or baseline.score is None or final.score is None:
+            return None
+        before, after = baseline.score.predictions_test, final.score.predictions_test
+        return flips(baseline.test, before, after, self.path)
 
 
 def record(recipe: Recipe, steps: Iterable[Step], store: Store | None = None) -> Iterator[Step]:
@@ -123,7 +140,8 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
     final = final_step(steps)
     assert final.score is not None
     score = final.score
-    met = recipe.metric.met(f1=score.f1_test, time_ms=score.latency.median, macs=score.macs)
+    time_ms = score.latency.median if recipe.metric.time == "model" else score.end_to_end_ms
+    met = recipe.metric.met(f1=score.f1_test, time_ms=time_ms, macs=score.macs)
     controls = [step for step in steps if step.kind == "control"]
     return {
         "recipe": recipe.canonical(),
@@ -137,14 +155,31 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
         "require": [{"met": one.ok, "line": one.line} for one in met],
         "other_runtimes_ms": times,
         "data_notes": list(steps[0].notes),  # of the baseline's step: what is odd about the data
+        "test": _test(steps[0]),
     }
 
 
+def _test(baseline: Step) -> dict[str, Any] | None:
+    """Which test photos these are, as far as their classes in order tell: runs on others do not compare."""
+    test = baseline.test
+    return (
+        None if test is None else {"photos": len(test), "digest": digest(test.labels, test.targets.tolist())}
+    )
+
+
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """``report.json``, ``report.md`` and ``report.html`` from one content."""
+    """``report.json``, ``report.md``, ``report.html`` and ``figures/`` from one content."""
     write_text(path / "report.md", render_markdown(report))
-    write_text(path / "report.html", render_page(report))
+    write_text(path / "report.html", render_page(report, path))
+    write_figures(path, list(figures(report).values()))
     write_text(path / "report.json", json.dumps(report, indent=1))
+
+
+def _shapes(store: Store, baseline: str, final: str) -> dict[str, Any]:
+    from compress.report.shapes import shapes
+
+    nets = {"baseline": store.net(baseline), "final": store.net(final)}
+    return {name: shapes(net.module) if net else [] for name, net in nets.items()}
 
 
 def read_report(path: str | Path) -> dict[str, Any]:
@@ -166,7 +201,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{file}: damaged ({error}); run its recipe again to write it anew") from error
     if lacking:
         raise InputError(f"{file}: lacks {', '.join(lacking)}; run its recipe again to write it anew")
-    return {"data_notes": [], **report}
+    return {**_OPTIONAL, **report}
 
 
 def _lacking(report: dict[str, Any]) -> set[str]:

@@ -1,8 +1,9 @@
-"""The table of steps, for a terminal and for Markdown."""
+"""The table of steps, for a terminal, for Markdown and for the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ def number(form: str) -> Callable[[Any], str]:
     return lambda value: _NOTHING if value is None else form.format(value)
 
 
-def _count(value: Any) -> str:
+def count(value: Any) -> str:
+    """72155520 as 72.2 M."""
     if value is None:
         return _NOTHING
     for unit, size in (("M", 1e6), ("k", 1e3)):
@@ -26,22 +28,48 @@ def _count(value: Any) -> str:
     return str(value)
 
 
-def _size(value: Any) -> str:
-    return _NOTHING if value is None else f"{value / 1024:,.0f} KiB"
+def size(value: Any) -> str:
+    """Bytes in KiB or MiB."""
+    if value is None:
+        return _NOTHING
+    return f"{value / 2**20:.3g} MiB" if value >= 2**20 else f"{value / 1024:.3g} KiB"
 
 
-COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("stage", lambda r: r["label"]),
-    ("kept", lambda r: _verdict(r)),
-    ("F1 val", lambda r: number("{:.3f}")(r["f1_val"])),
-    ("F1 test", lambda r: number("{:.3f}")(r["f1_test"])),
-    ("ms", lambda r: number("{:.3f}")(r["ms"])),
-    ("ratio", lambda r: number("{:.3f}")(r["latency_ratio"])),
-    ("params", lambda r: _count(r["params"])),
-    ("MACs", lambda r: _count(r["macs"])),
-    ("size", lambda r: _size(r["bytes"])),
-    ("score val", lambda r: number("{:.3f}")(r["score_val"])),
-    ("score test", lambda r: number("{:.3f}")(r["score_test"])),
+@dataclass(frozen=True)
+class Field:
+    """A column of the table of steps.
+
+    Attributes:
+        value: what it takes from a row; ``show`` its text.
+        spare: narrow terminals leave out the columns with the highest numbers first; 0 never.
+        title: what it is, in a line.
+    """
+
+    name: str
+    value: Callable[[Row], Any]
+    show: Callable[[Any], str] = str
+    spare: int = 0
+    title: str = ""
+
+    def text(self, row: Row) -> str:
+        """The cell's text."""
+        return self.show(self.value(row))
+
+
+_THREE = number("{:.3f}")
+
+FIELDS: tuple[Field, ...] = (
+    Field("stage", lambda r: r["label"]),
+    Field("kept", lambda r: verdict(r)),
+    Field("F1 val", lambda r: r["f1_val"], _THREE, 3, "macro F1 on val, which gates decide on"),
+    Field("F1 test", lambda r: r["f1_test"], _THREE, 0, "macro F1 on test, which decides nothing"),
+    Field("ms", lambda r: r["ms"], _THREE, 4, "time of one image: the baseline's times the paired ratio"),
+    Field("ratio", lambda r: r["latency_ratio"], _THREE, 0, "time relative to the baseline, timed in turns"),
+    Field("params", lambda r: r["params"], count, 7, "parameters"),
+    Field("MACs", lambda r: r["macs"], count, 6, "multiply-accumulates of one image"),
+    Field("size", lambda r: r["bytes"], size, 5, "of the exported model"),
+    Field("score val", lambda r: r["score_val"], _THREE, 1, "the metric on val, lower is better"),
+    Field("score test", lambda r: r["score_test"], _THREE, 0, "the metric on test, lower is better"),
 )
 
 
@@ -60,10 +88,11 @@ def rows(report: Mapping[str, Any]) -> list[Row]:
 
 def dropped(row: Row) -> bool:
     """Whether a stage was measured or skipped and not kept; tables show it pale."""
-    return _verdict(row) in ("no", "skipped")
+    return verdict(row) in ("no", "skipped")
 
 
-def _verdict(row: Row) -> str:
+def verdict(row: Row) -> str:
+    """The word in the column ``kept``."""
     if row["kind"] in ("baseline", "control"):
         return _NOTHING
     if row["kept"]:
@@ -71,21 +100,48 @@ def _verdict(row: Row) -> str:
     return "skipped" if row["f1_val"] is None else "no"
 
 
-def terminal(steps: Sequence[Row], title: str = "") -> Table:
-    """A rich table; lower scores are better."""
+def terminal(steps: Sequence[Row], title: str = "", width: int = 132) -> Table:
+    """A rich table of at most ``width`` characters, as far as the columns that may go allow."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, (name, _) in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
+    fields = list(FIELDS)
+    while _width(fields, steps) > width and any(field.spare for field in fields):
+        fields.remove(max(fields, key=lambda field: field.spare))
+    left_out = [field.name for field in FIELDS if field not in fields]
+    caption = f"no room for {', '.join(left_out)}: see report.md" if left_out else None
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        header_style="bold",
+    )
+    for index, field in enumerate(fields):
+        table.add_column(field.name, justify="left" if index < 2 else "right", no_wrap=True)
     for row in steps:
-        table.add_row(*(cell(row) for _, cell in COLUMNS), style="dim" if dropped(row) else "")
+        table.add_row(*(field.text(row) for field in fields), style="dim" if dropped(row) else "")
     return table
+
+
+def show(steps: Sequence[Row], title: str = "") -> None:
+    """Print it as wide as the terminal allows; whole where there is none."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(terminal(steps, title, console.width))
+
+
+def _width(fields: Sequence[Field], steps: Sequence[Row]) -> int:
+    """Of the table: each column has a border and a blank on both sides."""
+    widest = [max(len(f.name), *(len(f.text(row)) for row in steps)) for f in fields]
+    return sum(widest) + 3 * len(fields) + 1
 
 
 def markdown(steps: Sequence[Row]) -> str:
     """The same as a Markdown table."""
-    head = [name for name, _ in COLUMNS]
+    head = [field.name for field in FIELDS]
     ruler = ["---" if index < 2 else "---:" for index in range(len(head))]
-    body = [[cell(row) for _, cell in COLUMNS] for row in steps]
+    body = [[field.text(row).replace("|", r"\|") for field in FIELDS] for row in steps]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ruler, *body])

@@ -6,23 +6,24 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compress.errors import CompressError
-from compress.runtimes.base import Runtime
+from compress.runtimes.base import Artifact, Runtime
 from compress.runtimes.kinds import BY_KIND
 from compress.spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from compress.measure.latency import Timing
+    from compress.measure.latency import Timings
     from compress.net import Net
 
-Kind = Literal["onnxruntime", "openvino", "torch"]
+Kind = Literal["onnxruntime", "openvino", "ncnn", "torch", "tensorrt"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,16 @@ class AutoRuntime(Spec):
 
     kind: Literal["auto"] = "auto"
     threads: int = Field(1, ge=1, description="Intra-op threads.")
-    candidates: tuple[Kind, ...] = Field(
-        ("onnxruntime", "openvino", "torch"), min_length=1, description="Runtimes to try, if installed."
+    candidates: tuple[Kind, ...] | None = Field(
+        None, min_length=1, description="Runtimes to try, those not installed are passed over; null: all."
     )
+
+    def check(self) -> list[str]:
+        """A line when no candidate is installed."""
+        missing = [runtime.missing(export=True) for runtime in self._runtimes()]
+        if not all(missing):
+            return []
+        return [f"none of the candidates can be used: {'; '.join(line for line in missing if line)}"]
 
     def resolve(self, net: Net, images: np.ndarray) -> tuple[Runtime, tuple[Candidate, ...]]:
         """Export ``net`` to every candidate, check each against PyTorch, time those that agree.
@@ -69,21 +77,35 @@ class AutoRuntime(Spec):
         Raises:
             CompressError: none can run this net; the line says why for each.
         """
-        runtimes = [BY_KIND[kind](kind=kind, threads=self.threads) for kind in self.candidates]
+        runtimes = self._runtimes()
         found, timings = _tried(net, runtimes, images)
-        if not timings:
+        if timings is None:
             why = "; ".join(f"{c.kind}: {c.reason}" for c in found)
             raise CompressError(f"no runtime can run this net ({why})")
-        best = min(timings, key=lambda kind: timings[kind].ratio.median)
+        best = _fastest(timings)
         rows = []
         for row in found:
             if row.kind in timings:
                 timing = timings[row.kind]
-                times = timing.ratio.median / timings[best].ratio.median
-                reason = "the fastest that agrees" if row.kind == best else f"{times:.2f} times the fastest"
+                ratio = timings.ratio(row.kind, best)
+                reason = f"{ratio.median:.2f} times the fastest{', a tie' if ratio.tie else ''}"
+                if row.kind == best:
+                    reason = f"the fastest that agrees{f'; {timing.warning}' if timing.warning else ''}"
                 row = replace(row, ms=timing.median_ms, chosen=row.kind == best, reason=reason)
             rows.append(row)
         return next(r for r in runtimes if r.kind == best), tuple(rows)
+
+    def _runtimes(self) -> list[Runtime]:
+        return [BY_KIND[kind](kind=kind, threads=self.threads) for kind in self.candidates or BY_KIND]
+
+
+def _fastest(timings: Timings) -> str:
+    """A tie keeps the earlier candidate: a later one must be faster, and not only seem so."""
+    best, *others = timings
+    for kind in others:
+        if timings.ratio(kind, best).faster:
+            best = kind
+    return best
 
 
 def by_kind(kind: str) -> type[Runtime]:
@@ -98,23 +120,23 @@ def times_everywhere(net: Net, images: np.ndarray | None = None, threads: int = 
     """
     runtimes = [cls(kind=kind, threads=threads) for kind, cls in BY_KIND.items()]
     _, timings = _tried(net, runtimes, images)
-    return {r.kind: timings[r.kind].median_ms if r.kind in timings else None for r in runtimes}
+    return {r.kind: timings[r.kind].median_ms if timings and r.kind in timings else None for r in runtimes}
 
 
 def _tried(
     net: Net, runtimes: list[Runtime], images: np.ndarray | None
-) -> tuple[list[Candidate], dict[str, Timing]]:
-    """Export, compare, time: what became of each, and the times of those that agree (first one = 1)."""
+) -> tuple[list[Candidate], Timings | None]:
+    """Export, compare, time: what became of each, and the times of those that agree, if any."""
     import numpy as np
 
-    from compress.measure.latency import interleaved
+    from compress.measure.latency import Loads, interleaved
     from compress.runtimes.deploy import compare, eager_logits, export_net
 
     size = net.preprocess.size
     one = np.zeros((1, size, size, 3), np.uint8) if images is None else np.array(images[:1])
     reference = None if images is None else eager_logits(net, images)
     found: list[Candidate] = []
-    runs: dict[str, Callable[[], object]] = {}
+    runs: dict[str, Callable[[], object] | Loads] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for runtime in runtimes:
@@ -124,8 +146,7 @@ def _tried(
                 continue
             try:
                 artifact = export_net(net, runtime, folder / kind)
-                run = runtime.load(artifact, batch=1)
-                run(one)
+                runtime.load(artifact, batch=1)(one)
             except (CompressError, RuntimeError) as error:  # the runtimes' C++ raises RuntimeError
                 found.append(Candidate(kind, None, None, False, f"fails: {str(error).splitlines()[0]}"))
                 continue
@@ -137,18 +158,21 @@ def _tried(
                     found.append(Candidate(kind, None, agreement, False, f"disagrees: {parity.line}"))
                     continue
             found.append(Candidate(kind, None, agreement, False, ""))
-            runs[kind] = _call(run, one)
-        timings = interleaved(runs, reference=next(iter(runs)), cores=runtimes[0].threads) if runs else {}
-    return found, timings
+            runs[kind] = Loads(partial(_call, runtime, artifact, one))
+        if not runs:
+            return found, None
+        return found, interleaved(runs, reference=next(iter(runs)), cores=runtimes[0].threads)
 
 
 def _unfit(net: Net, runtime: Runtime) -> str | None:
-    if (line := runtime.missing()) is not None:
+    if (line := runtime.missing(export=True)) is not None:
         return line
     if net.quant is not None and not type(runtime).int8:
         return "has no int8"
     return None
 
 
-def _call(run: Callable[[np.ndarray], np.ndarray], one: np.ndarray) -> Callable[[], object]:
-    return lambda: run(one)
+def _call(runtime: Runtime, artifact: Artifact, one: np.ndarray) -> Callable[[], object]:
+    from compress.measure.sections import bound
+
+    return bound(runtime.load(artifact, batch=1), one)

@@ -42,9 +42,12 @@ class Deployed(nn.Module):
         return logits
 
 
-def export_net(net: Net, runtime: Runtime, path: Path) -> Artifact:
+def export_net(net: Net, runtime: Runtime, path: Path, decode: str = "reference") -> Artifact:
     """Write ``net`` as an artifact whose ``artifact.json`` also has ``labels`` and ``preprocess``, and
     ``labels.json`` beside it. Int8 when ``net.quant`` is set.
+
+    Args:
+        decode: how whoever loads it makes pixels of files, see ``compress.data.fast``.
 
     Raises:
         InputError: ``path`` holds something that is no artifact.
@@ -58,10 +61,18 @@ def export_net(net: Net, runtime: Runtime, path: Path) -> Artifact:
     example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     with new_folder(path) as folder:
         made = runtime.export(Deployed(net.module, net.preprocess), example, folder, quant)
-        meta = {**made.meta, "labels": list(net.labels), "preprocess": dataclasses.asdict(net.preprocess)}
+        preprocess = {**dataclasses.asdict(net.preprocess), "decode": decode}
+        meta = {**made.meta, "labels": list(net.labels), "preprocess": preprocess}
         write_json(folder / LABELS, list(net.labels))
         write_json(folder / MANIFEST, meta)
     return Artifact(path)
+
+
+def stamp(artifact: Artifact, decode: str) -> None:
+    """Say in an exported net's ``artifact.json`` how files become pixels, once that was measured."""
+    meta = artifact.meta
+    if meta["preprocess"].get("decode") != decode:
+        write_json(artifact.path / MANIFEST, {**meta, "preprocess": {**meta["preprocess"], "decode": decode}})
 
 
 @dataclass(frozen=True)

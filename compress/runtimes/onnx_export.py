@@ -90,6 +90,7 @@ def quiet() -> Iterator[None]:
         "torch._export",
         "torch.fx",
         "torch._dynamo",
+        "torch.utils.cpp_extension",
         "onnxscript",
         "onnx_ir",
         "",

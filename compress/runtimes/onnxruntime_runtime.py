@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from compress.errors import InputError
-from compress.runtimes.base import Artifact, Runtime
-from compress.runtimes.folder import InputCheck, missing_package, new_folder, write_manifest
+from compress.runtimes.base import Run, Runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,51 +20,27 @@ class OnnxRuntime(Runtime):
     """A ``.onnx`` file run by onnxruntime, tuned for the latency of one image.
 
     The file stays portable: the graph is optimised for this machine's kernels once, when it is loaded.
+    A call costs about 2 us of Python (``benchmarks/overhead.py``); binding buffers of our own would save
+    one of them and pay it back by copying the image.
     """
 
     kind: Literal["onnxruntime"] = "onnxruntime"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     int8: ClassVar[bool] = True
 
-    def missing(self) -> str | None:
-        return missing_package("onnxruntime", self.extra)
-
-    def export(self, model: nn.Module, example: Tensor, path: Path, quant: Quant | None = None) -> Artifact:
-        """See ``Runtime.export``.
-
-        Raises:
-            CompressError: the model cannot be exported or quantised.
-            ValueError: ``quant`` does not fit the model.
-        """
+    def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:
         import onnx
 
         from compress.runtimes.onnx_quantize import onnx_model
 
-        with new_folder(path) as folder:
-            proto = onnx_model(model, example, quant)
-            onnx.save(proto, folder / _FILE)
-            write_manifest(
-                folder,
-                runtime=self.kind,
-                file=_FILE,
-                example=example,
-                int8=quant is not None,
-                threads=self.threads,
-            )
-        return Artifact(path)
+        onnx.save(onnx_model(model, example, quant), folder / _FILE)
+        return _FILE
 
-    def load(self, artifact: Artifact, batch: int | None = 1) -> Callable[[np.ndarray], np.ndarray]:
-        """See ``Runtime.load``; about 5 us of Python a call.
-
-        Raises:
-            InputError: onnxruntime is not installed; on a call, a batch that does not fit.
-        """
-        if (line := self.missing()) is not None:
-            raise InputError(line)
+    def _open(self, file: Path, takes: dict[str, Any], batch: int | None) -> Run:
         import onnxruntime as ort
 
         from compress.runtimes.onnx_export import BATCH, INPUT, OUTPUT
 
-        meta = artifact.meta
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -80,13 +53,10 @@ class OnnxRuntime(Runtime):
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         if batch is not None:
             options.add_free_dimension_override_by_name(BATCH, batch)
-        session = ort.InferenceSession(
-            str(artifact.path / meta["file"]), options, providers=["CPUExecutionProvider"]
-        )
-        check, outputs = InputCheck(meta, batch), [OUTPUT]
+        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        outputs = [OUTPUT]
 
         def run(images: np.ndarray) -> np.ndarray:
-            check(images)
             logits: np.ndarray = session.run(outputs, {INPUT: images})[0]
             return logits
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from compress.errors import InputError
-from compress.runtimes.base import Artifact, Runtime
-from compress.runtimes.folder import InputCheck, missing_package, new_folder, write_manifest
+from compress.runtimes.base import Run, Runtime
+from compress.runtimes.folder import missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,53 +28,31 @@ class OpenvinoRuntime(Runtime):
     """
 
     kind: Literal["openvino"] = "openvino"
+    packages: ClassVar[tuple[str, ...]] = ("openvino",)
     int8: ClassVar[bool] = True
 
-    def missing(self) -> str | None:
-        return missing_package("openvino", self.extra)
-
-    def export(self, model: nn.Module, example: Tensor, path: Path, quant: Quant | None = None) -> Artifact:
-        """See ``Runtime.export``; int8 is quantised by onnxruntime.
-
-        Raises:
-            InputError: openvino, or for int8 onnxruntime, is not installed.
-            CompressError: the model cannot be exported or quantised.
-            ValueError: ``quant`` does not fit the model.
-        """
-        lines = [self.missing(), missing_package("onnxruntime", None) if quant else None]
-        if problems := [line for line in lines if line]:
-            raise InputError(problems)
+    def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:
         import onnx
 
         from compress.runtimes.onnx_quantize import onnx_model
 
-        with new_folder(path) as folder:
-            proto = onnx_model(model, example, quant)
-            source = folder / "model.onnx"
-            onnx.save(proto, source)
-            _openvino().save_model(_core().read_model(source), folder / _FILE, compress_to_fp16=False)
-            source.unlink()
-            write_manifest(
-                folder,
-                runtime=self.kind,
-                file=_FILE,
-                example=example,
-                int8=quant is not None,
-                threads=self.threads,
-            )
-        return Artifact(path)
+        if quant is not None and (line := missing_package("onnxruntime", None)) is not None:
+            raise InputError(line)  # which quantises
+        source = folder / "model.onnx"
+        onnx.save(onnx_model(model, example, quant), source)
+        made = _core().read_model(source)
+        for i, node in enumerate(
+            made.get_ordered_ops()
+        ):  # else numbered on from what this process read before
+            if node.get_friendly_name().startswith(f"{node.get_type_name()}_"):
+                node.set_friendly_name(f"{node.get_type_name()}_{i}")
+        _openvino().save_model(made, folder / _FILE, compress_to_fp16=False)
+        source.unlink()
+        return _FILE
 
-    def load(self, artifact: Artifact, batch: int | None = 1) -> Callable[[np.ndarray], np.ndarray]:
-        """See ``Runtime.load``.
-
-        Raises:
-            InputError: openvino is not installed; on a call, a batch that does not fit.
-        """
-        if (line := self.missing()) is not None:
-            raise InputError(line)
-        meta = artifact.meta
-        model = _core().read_model(artifact.path / meta["file"])
-        model.reshape([batch or -1, *meta["input"]["shape"]])
+    def _open(self, file: Path, takes: dict[str, Any], batch: int | None) -> Run:
+        model = _core().read_model(file)
+        model.reshape([batch or -1, *takes["shape"]])
         compiled = _core().compile_model(
             model,
             "CPU",
@@ -88,11 +65,9 @@ class OpenvinoRuntime(Runtime):
             },
         )
         request = compiled.create_infer_request()
-        check = InputCheck(meta, batch)
         if batch is None:
 
             def run_any(images: np.ndarray) -> np.ndarray:
-                check(images)
                 request.infer([images])
                 logits: np.ndarray = request.get_output_tensor().data.copy()
                 return logits
@@ -102,7 +77,6 @@ class OpenvinoRuntime(Runtime):
         source, result = request.get_input_tensor().data, request.get_output_tensor().data
 
         def run(images: np.ndarray) -> np.ndarray:
-            check(images)
             source[...] = images
             request.infer()
             logits: np.ndarray = result.copy()

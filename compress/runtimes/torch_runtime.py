@@ -1,76 +1,93 @@
-"""PyTorch itself, eager, on the CPU."""
+"""PyTorch itself on the CPU, eager or compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from compress.errors import InputError
-from compress.runtimes.base import Artifact, Runtime
-from compress.runtimes.folder import InputCheck, missing_package, new_folder, write_manifest
+from pydantic import Field
+
+from compress.errors import CompressError
+from compress.runtimes.base import Run, Runtime
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
     from compress.net import Quant
 
-_FILE = "model.pt2"
+_FILE, _COMPILED = "model.pt2", "compiled.pt2"
 
 
 class TorchRuntime(Runtime):
     """A ``torch.export`` program (no pickled classes), batch norms folded, weights channels-last.
 
-    Float only: int8 in PyTorch is deployed through the other runtimes.
+    Float only: int8 in PyTorch is deployed through the other runtimes. ``compile`` has AOTInductor turn it
+    into machine code for this kind of CPU and this number of threads, weights frozen into it; loading that
+    needs no compiler. (``torch.compile`` would add its guards, some 100 us a call.)
     """
 
     kind: Literal["torch"] = "torch"
+    compile: bool = Field(
+        False, description="Machine code by AOTInductor: about a minute an export, and needs a C++ compiler."
+    )
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
 
-    def missing(self) -> str | None:
-        return missing_package("torch", self.extra)
+    def missing(self, *, export: bool = False) -> str | None:
+        if (line := super().missing(export=export)) is not None:
+            return line
+        compilers = [os.environ.get("CXX", ""), "g++", "clang++"]  # where TorchInductor looks
+        if export and self.compile and not any(shutil.which(name) for name in compilers if name):
+            return "runtime.compile needs a C++ compiler: install g++ (apt install g++), or leave it out"
+        return None
 
-    def export(self, model: nn.Module, example: Tensor, path: Path, quant: Quant | None = None) -> Artifact:
-        """See ``Runtime.export``.
-
-        Raises:
-            CompressError: the model cannot be exported.
-            ValueError: ``quant`` is given.
-        """
-        if quant is not None:
-            raise ValueError("the torch runtime has no int8: use onnxruntime or openvino")
+    def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:
         import torch
 
         from compress.runtimes.onnx_export import exported_program, folded, quiet
 
-        with new_folder(path) as folder, quiet():
+        with quiet():
             plain = folded(model, example).to(memory_format=torch.channels_last)
-            torch.export.save(exported_program(plain, example), folder / _FILE)
-            write_manifest(
-                folder, runtime=self.kind, file=_FILE, example=example, int8=False, threads=self.threads
+            program = exported_program(plain, example)
+            if self.compile:
+                program.example_inputs = ((torch.cat([example[:1], example[:1]]),), {})
+                self._compile(program, folder / _COMPILED)
+            else:
+                torch.export.save(program, folder / _FILE)
+        return _COMPILED if self.compile else _FILE
+
+    def _compile(self, program: ExportedProgram, file: Path) -> None:
+        import torch
+
+        from compress.runtimes.onnx_export import first_line
+
+        others = torch.get_num_threads()
+        torch.set_num_threads(self.threads)  # the code is made for as many
+        try:
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(file), inductor_configs={"freezing": True}
             )
-        return Artifact(path)
+        except Exception as error:  # dynamo, inductor and the compiler each raise their own
+            raise CompressError(f"cannot be compiled: {first_line(error)}") from error
+        finally:
+            torch.set_num_threads(others)
 
-    def load(self, artifact: Artifact, batch: int | None = 1) -> Callable[[np.ndarray], np.ndarray]:
-        """See ``Runtime.load``; every batch runs at the same speed. Needs torch.
-
-        Raises:
-            InputError: torch is not installed; on a call, a batch that does not fit.
-        """
-        if (line := self.missing()) is not None:
-            raise InputError(line)
+    def _open(self, file: Path, takes: dict[str, Any], batch: int | None) -> Run:
         import torch
 
         from compress.runtimes.onnx_export import quiet
 
-        meta = artifact.meta
+        threads = self.threads
         with quiet():
-            # Guards would check per call what InputCheck has checked.
-            module = torch.export.load(artifact.path / meta["file"]).module(check_guards=False)
-        check, threads = InputCheck(meta, batch), self.threads
+            if file.name == _COMPILED:
+                module = torch._inductor.aoti_load_package(str(file))
+            else:  # guards would check per call what ``checked`` has checked
+                module = torch.export.load(file).module(check_guards=False)
 
         def run(images: np.ndarray) -> np.ndarray:
-            check(images)
             if not images.flags.writeable:  # memory-mapped: torch would warn
                 images = images.copy()
             others = torch.get_num_threads()

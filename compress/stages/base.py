@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from compress.errors import CompressError
 from compress.gate import Gate
 from compress.ratio import Ratio as Ratio
 from compress.spec import Spec
@@ -75,6 +77,9 @@ class Context:
             (a fine-tuned teacher); ``key`` is any JSON-able content.
         log: one line for the log and the screen.
         progress: whether to draw progress bars.
+        resized: ``resized(images, size)`` gives a set at another size, from its files where it has any.
+
+    All images are of the side that the net takes which the stage is given.
     """
 
     train: ImageSet
@@ -88,6 +93,20 @@ class Context:
     remember: Callable[[Any, Callable[[Path], Net]], Net]
     log: Callable[[str], None] = print
     progress: bool = False
+    resized: Callable[[ImageSet, int], ImageSet] | None = None
+
+    def at(self, size: int) -> Context:
+        """The same with all images of side ``size``.
+
+        Raises:
+            CompressError: this context has no way to resize.
+        """
+        if self.train.images.shape[1] == size:
+            return self
+        if self.resized is None:
+            raise CompressError(f"these images are of side {self.train.images.shape[1]}, not {size}")
+        train, tune, calib = (self.resized(data, size) for data in (self.train, self.tune, self.calib))
+        return replace(self, train=train, tune=tune, calib=calib)
 
 
 class Stage(Spec, ABC):
@@ -99,8 +118,27 @@ class Stage(Spec, ABC):
     kind: str
     label: str | None = Field(None, description="Name in tables; the kind when left out.")
     gate: Gate | None = Field(None, description="When it is kept; the recipe's gate when left out.")
+    retry: tuple[float, ...] | None = Field(
+        None, min_length=1, description="Weaker strengths to try, in this order, before the gate drops it."
+    )
 
     after_quantize: ClassVar[bool] = False  # whether it may follow quantize, as QAT
+    strength: ClassVar[str | None] = None  # the number that says how far it goes, which `retry` replaces
+
+    @model_validator(mode="after")
+    def _can_retry(self) -> Stage:
+        if self.retry is not None:
+            wrong = _retry_problems(self, self.retry)
+            if wrong:
+                raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
+    def tries(self) -> list[Stage]:
+        """The stage itself, then one for each value of ``retry``."""
+        if self.retry is None or self.strength is None:
+            return [self]
+        weaker = [self.model_copy(update={self.strength: value, "retry": None}) for value in self.retry]
+        return [self, *weaker]
 
     @abstractmethod
     def plan(self, net: Net, ctx: Context) -> Plan:
@@ -109,3 +147,28 @@ class Stage(Spec, ABC):
     @abstractmethod
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         """Do it. Owns ``net`` (a copy); deterministic given the plan and ``ctx.seed``."""
+
+
+def _retry_problems(stage: Stage, retry: tuple[float, ...]) -> list[InitErrorDetails]:
+    """What is wrong with ``retry``: no strength, a value it cannot have, or no way from strong to weak."""
+
+    def problem(text: str, loc: tuple[str | int, ...] = ("retry",), value: Any = retry) -> InitErrorDetails:
+        error = PydanticCustomError("value_error", "{text}", {"text": text})
+        return InitErrorDetails(type=error, loc=loc, input=value)
+
+    if stage.strength is None:
+        return [problem(f"{stage.kind} has no strength to weaken: leave retry out")]
+    wrong = []
+    for i, value in enumerate(retry):
+        try:
+            type(stage).model_validate({**dict(stage), "retry": None, stage.strength: value})
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                said = each["msg"][:1].lower() + each["msg"][1:]
+                wrong.append(problem(f"{value:g} as {stage.strength}: {said}", ("retry", i), value))
+    own = float(getattr(stage, stage.strength))
+    steps = [b - a for a, b in zip((own, *retry), retry, strict=False)]
+    if not wrong and not (all(s < 0 for s in steps) or all(s > 0 for s in steps)):
+        listed = ", ".join(f"{value:g}" for value in retry)
+        wrong.append(problem(f"must go on from {stage.strength} {own:g} in one direction, found {listed}"))
+    return wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ class Decompose(Stage):
     """
 
     kind: Literal["decompose"] = "decompose"
+    strength: ClassVar[str] = "energy"  # weaker is more of it
     method: Literal["auto", "tucker", "svd"] = Field(
         "auto", description="tucker: k x k only; svd: 1x1, linear."
     )

@@ -87,7 +87,9 @@ class Distill(Stage):
         lr = self._lr(net, ctx)
         before = _tune_f1(net, ctx)
         teacher = self._teacher(net, ctx)
-        ctx.log(f"distill: {_compared(_tune_f1(teacher, ctx), before)}")
+        compared = _compared(_tune_f1(teacher, ctx), before)
+        if compared not in plan.notes:  # which are in the log already
+            ctx.log(f"distill: {compared}")
         student = net if self.student is None else self._fresh(net, ctx)
         loss = TeacherLoss(
             teacher,

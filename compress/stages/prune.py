@@ -6,7 +6,7 @@ import copy
 import difflib
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,7 @@ class Prune(Stage):
     """
 
     kind: Literal["prune"] = "prune"
+    strength: ClassVar[str] = "target"
     target: float = Field(0.5, gt=0, lt=1, description="Fraction of MACs to remove.")
     importance: Literal["group_taylor", "l1", "l2", "lamp", "fpgm"] = Field(
         "group_taylor", description="How channels are rated; lamp is torch_pruning's alone, fpgm nni's."

@@ -136,17 +136,19 @@ class Quantize(Stage):
 
     def _why_not(self, whole: _Part, trial: _Trial) -> str:
         runtime = trial.ctx.bench.runtime
-        slow = "; ".join(
-            f"{'' if part == whole else f'with {part.words} '}int8 is {_times(ratio)} the time of fp32"
-            for part, ratio in trial.ratios.items()
-            if not ratio.faster
-        )
+        ratios = {part.words: ratio for part, ratio in trial.ratios.items() if not ratio.faster}
+        slow = ""
+        if ratios:
+            best = min(ratios.values(), key=lambda ratio: ratio.median)
+            slow = f"int8 is {_times(best)} the time of fp32 in {runtime}"
+            if list(ratios) != [whole.words]:
+                slow += f" at best ({', '.join(ratios)})"
         lost = "; ".join(
             f"int8 for {part.words} loses {min(drops.values()):.3f} of {trial.base:.3f} F1 on tune at best "
             f"({', '.join(drops)}), more than max_drop {self.max_drop:g}"
             for part, drops in trial.drops.items()
         )
-        return "; ".join(filter(None, (slow and f"{slow} in {runtime}", lost)))
+        return "; ".join(filter(None, (slow, lost)))
 
 
 class _Trial:

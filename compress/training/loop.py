@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.data.loader import Batches
+from compress.data.loader import Batches, Timed
 from compress.errors import DivergedError
 from compress.train import macro_f1, predict_logits
 from compress.training import checkpoint
-from compress.training.batch import inputs, mixup
+from compress.training.batch import inputs, mix
 from compress.training.device import make_fabric, use_bf16, use_device
 from compress.training.ema import Ema
 from compress.training.losses import LossFn, make_loss, soft_targets
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from compress.train import TrainSpec
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where each look waits for its queue
+_WAITED, _WAITED_S = 0.05, 10.0  # a line says so when more of the time, and more than that, was waiting
 _MODULE, _MIXUP = 3, 4  # streams of random numbers beside the two of Batches
 
 
@@ -78,7 +80,7 @@ class Loop:
 
     def run(self, progress: bool) -> None:
         """Train until the last epoch or the early stop, then leave the weights to keep in the model."""
-        spec = self.spec
+        spec, already = self.spec, self.done
         if self._unfinished():
             self.log(
                 f"training on {len(self.data)} images: {spec.epochs} epochs of {self.steps} steps, "
@@ -95,6 +97,8 @@ class Loop:
                 self._keep_best(record["f1"])
                 self._save()
                 reporter.epoch(record)
+        if (line := waiting(self.history)) and self.done > already:
+            self.log(line)
         if self.stopped:
             self.log(f"stopped after epoch {self.done}: no better tune F1 in {spec.patience} epochs")
         self.f1 = self.history[-1]["f1"] if self.history else None
@@ -134,6 +138,7 @@ class Loop:
             epoch=self._view(epoch),
             drop_last=True,
             prefetch=0 if self.device == "cpu" else 4,
+            threads=min(4, max(1, (os.cpu_count() or 1) - 1)),
             device=self.device,
         )
 
@@ -141,13 +146,14 @@ class Loop:
         """One pass. Every random draw follows from (seed, epoch), so an epoch can be run again alone."""
         epoch, start = self.done, time.perf_counter()
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, _MODULE]).integers(2**62)))
-        mix = np.random.default_rng([self.seed, self._view(epoch), _MIXUP])
+        mixing = np.random.default_rng([self.seed, self._view(epoch), _MIXUP])
         self.model.train()
         total = torch.zeros((), device=self.device)
         lr = 0.0
-        for i, (images, targets) in enumerate(self._batches(epoch)):
+        batches = Timed(self._batches(epoch))
+        for i, (images, targets) in enumerate(batches):
             lr = self._set_lr(epoch * self.steps + i)
-            value = self._step_loss(images, targets, mix)
+            value = self._step_loss(images, targets, mixing)
             total += value.detach()
             looked = None
             if self.device == "cpu" or (i + 1) % _CHECK_EVERY == 0 or i + 1 == self.steps:
@@ -161,7 +167,8 @@ class Loop:
             raise self._diverged(f"NaN or infinite values in {broken}", lr, self.steps - 1)
         seconds = round(time.perf_counter() - start, 3)
         loss = float(total) / self.steps
-        return {"epoch": epoch + 1, "loss": loss, "lr": lr, "f1": None, "seconds": seconds}
+        waited = round(batches.waited, 3)
+        return {"epoch": epoch + 1, "loss": loss, "lr": lr, "f1": None, "seconds": seconds, "waited": waited}
 
     def _set_lr(self, step: int) -> float:
         spec = self.spec
@@ -170,11 +177,10 @@ class Loop:
             group["lr"] = lr
         return lr
 
-    def _step_loss(self, images: Tensor, targets: Tensor, mix: np.random.Generator) -> Tensor:
+    def _step_loss(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
         spec = self.spec
         soft = soft_targets(targets, len(self.data.labels), spec.label_smoothing)
-        if spec.mixup:
-            images, soft = mixup(images, soft, spec.mixup, mix)
+        images, soft = mix(images, soft, rng, spec.mixup, spec.cutmix, spec.mix_prob)
         logits = self.forward(inputs(images, self.preprocess, spec.channels_last))
         return self.loss(logits.float(), soft, images)
 
@@ -229,6 +235,14 @@ class Loop:
             f"training diverged in epoch {self.done + 1}, step {step + 1} of {self.steps}: {what} at "
             f"learning rate {lr:.3g}; {good}; {advice}"
         )
+
+
+def waiting(history: list[dict[str, Any]]) -> str | None:
+    """A line when a training spent a noticeable part of its time waiting for batches."""
+    waited, seconds = (sum(record.get(key, 0.0) for record in history) for key in ("waited", "seconds"))
+    if waited <= max(_WAITED_S, _WAITED * seconds):
+        return None
+    return f"{waited / seconds:.0%} of the training time ({waited:.1f} s) was waiting for images"
 
 
 def first_not_finite(model: nn.Module) -> str | None:

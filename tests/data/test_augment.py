@@ -13,9 +13,8 @@ from compress.data.augment import (
     NoAugment,
     RandAugment,
     TrivialAugment,
-    crop,
-    crop_on_device,
 )
+from compress.data.window import crop_on_device, fit, window
 
 CHANGING = [FlipCrop(), RandAugment(), TrivialAugment(), FlipCrop(pad=0.125, min_area=1, max_ratio=1)]
 kinds = pytest.mark.parametrize("augment", CHANGING, ids=["flip_crop", "randaugment", "trivial", "shift"])
@@ -101,7 +100,7 @@ def test_crops_are_as_large_as_asked_and_lie_everywhere() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("box", [(0, 0, 32, 32), (3, 5, 20, 26), (-4, -4, 32, 32), (4, -3, 30, 34)])
 def test_the_two_ways_to_crop_agree(box: tuple[int, int, int, int], flip: bool) -> None:
-    one = crop(scene(), np.array(box), flip)
+    one = fit(window(scene(), np.array(box)), (32, 32), flip)
     other = crop_on_device(batch(1), np.array([box]), np.array([flip]))[0].permute(1, 2, 0).numpy()
     assert np.abs(one.astype(int) - other.astype(int))[1:-1, 1:-1].max() <= 2
     assert np.abs(one.astype(int) - other.astype(int)).max() <= 8  # the outermost pixels see beyond the crop
@@ -109,7 +108,7 @@ def test_the_two_ways_to_crop_agree(box: tuple[int, int, int, int], flip: bool) 
 
 def test_crop_mirrors_beyond_the_edge() -> None:
     image = scene()
-    shifted = crop(image, np.array([-2, 0, 32, 32]), False)
+    shifted = window(image, np.array([-2, 0, 32, 32]))
     assert (shifted[2:] == image[:-2]).all()
     assert (shifted[:2] == image[1::-1]).all()
 

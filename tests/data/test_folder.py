@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from compress.data.decode import decode
-from compress.data.folder import FolderData
+from compress.data.folder import FolderData, Group
 from compress.data.images import Splits
 from compress.errors import InputError
 
@@ -191,3 +191,14 @@ def test_trashnet(shared_data: Path) -> None:
     total = np.bincount(np.concatenate([splits.train.targets, splits.tune.targets, splits.val.targets]))
     assert (np.abs(np.bincount(splits.val.targets) - 0.15 * total) <= 5).all()
     assert splits.notes == ()
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_number_may_mean_one_group_in_all_classes(across: bool, make_folder: Make) -> None:
+    group = Group(pattern=r"(\d+)", block=2, across_classes=across)
+    homes: dict[int, set[int]] = {}
+    for home, found in enumerate(names(load(make_folder(**TWO), group=group))[:3]):
+        for name in found:
+            number = int(re.findall(r"(\d+)\.jpg", name)[0])
+            homes.setdefault((number - 1) // 2, set()).add(home)
+    assert all(len(where) == 1 for where in homes.values()) == across

@@ -2,83 +2,53 @@
 
 from __future__ import annotations
 
+import io
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_samples import STEPS, ablation, full_report, report
 
 from compress.errors import InputError
 from compress.recipe import Recipe
+from compress.report import ablation_page
+from compress.report.figures import figures
 from compress.report.run_folder import RunFolder, read_report, write_report
-from compress.report.tables import markdown, rows, terminal
-from compress.step import Latency, Score, Step
-
-
-def _score(f1: float, ratio: float, points: float) -> Score:
-    latency = Latency(2.0 * ratio, 1.9 * ratio, 2.4 * ratio, 500, ratio, (0.98 * ratio, 1.02 * ratio))
-    return Score(
-        f1_val=f1,
-        f1_test=f1 + 0.01,
-        f1_val_interval=(f1 - 0.04, f1 + 0.04),
-        f1_test_interval=(f1 - 0.03, f1 + 0.05),
-        f1_per_class={"<glass>": f1, "paper & co": None},
-        accuracy_test=f1,
-        latency=latency,
-        end_to_end_ms=3.0,
-        params=1_530_000,
-        macs=72_160_000,
-        layers=64,
-        bytes=6_000_000,
-        points_val=points,
-        points_test=points + 0.02,
-        points_test_interval=(points - 0.05, points + 0.08),
-        agreement=1.0,
-        max_logit_difference=1e-6,
-        predictions_test=(0, 1),
-    )
-
-
-STEPS = [
-    Step("baseline", "baseline", "k0", True, "where the chain starts", _score(0.8, 1.0, 1.0), 60.0, False),
-    Step("prune", "prune", "k1", True, "better", _score(0.79, 0.4, 0.75), 30.0, False, notes=("a <b> c",)),
-    Step("decompose", "decompose", "k1", False, "skipped: none faster", None, 5.0, False),
-    Step("spoil", "spoil", "k2", False, "not better", _score(0.2, 0.4, 1.2), 5.0, True),
-]
-
-
-def _report(**more: Any) -> dict[str, Any]:
-    rows = [step.to_dict() for step in STEPS]
-    return {
-        "recipe": Recipe(name="tiny").canonical(),
-        "machine": {"cpu": "a CPU", "os": "an OS", "python": "3.11", "versions": {"torch": "2.15"}},
-        "runtime": "onnxruntime",
-        "metric": {"kind": "f1_time"},
-        "baseline": rows[0],
-        "steps": rows[1:],
-        "final": rows[1],
-        "control": None,
-        "require": [{"met": True, "line": "met: F1"}],
-        "other_runtimes_ms": {"torch": 8.0, "openvino": None},
-        "data_notes": ["skipped 1 of 200 files: <a>.jpg"],
-        **more,
-    }
+from compress.report.summary import headline
+from compress.report.tables import FIELDS, markdown, rows, terminal
 
 
 def test_the_table_says_what_was_kept_dropped_and_skipped() -> None:
-    lines = markdown(rows(_report())).splitlines()
+    lines = markdown(rows(report())).splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["-", "yes", "skipped", "no"]
     assert "72.2 M" in lines[2]
     assert lines[4].count("| - ") == 9
-    assert terminal(rows(_report())).row_count == 4
+
+
+def test_a_terminal_gets_the_columns_it_has_room_for() -> None:
+    from rich.console import Console
+
+    def shown(width: int) -> tuple[list[str], str]:
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(terminal(rows(report()), width=width))
+        text = console.export_text()
+        assert max(len(line) for line in text.splitlines()) <= width
+        return [f.name for f in FIELDS if f" {f.name} " in text.splitlines()[1]], text
+
+    wide, narrow = shown(132), shown(60)
+    assert wide[0] == [field.name for field in FIELDS]
+    assert "no room" not in wide[1]
+    assert narrow[0] == ["stage", "kept", "F1 test", "ratio", "score test"]
+    assert "no room for F1 val, ms, params, MACs, size, score val" in " ".join(narrow[1].split())
+    assert "\u2026" not in narrow[1]
 
 
 def test_reports_come_from_one_content_and_are_read_back(tmp_path: Path) -> None:
-    report = _report()
-    write_report(tmp_path, report)
-    assert read_report(tmp_path) == report
+    content = report()
+    write_report(tmp_path, content)
+    assert read_report(tmp_path) == content
     text = (tmp_path / "report.md").read_text()
     assert "score_test **0.770**" in text
     assert "(95 % 0.700 to 0.830" in text
@@ -86,9 +56,23 @@ def test_reports_come_from_one_content_and_are_read_back(tmp_path: Path) -> None
     assert "met: F1" in text
     assert "## The data" in text
     assert "- skipped 1 of 200 files: <a>.jpg" in text
-    write_report(tmp_path, _report(data_notes=[]))
+    write_report(tmp_path, report(data_notes=[]))
     assert "The data" not in (tmp_path / "report.md").read_text()
     assert "The data" not in (tmp_path / "report.html").read_text()
+
+
+def test_figures_are_files_too_and_none_is_left_of_another_report(tmp_path: Path) -> None:
+    write_report(tmp_path, full_report(tmp_path))
+    names = set(figures(full_report(tmp_path)))
+    assert names == {
+        "score-test", "score-val", "f1-time", "time-by-kind", "slowest-baseline", "slowest-final",
+        "per-class", "confusion-baseline", "confusion-final", "widths",
+    }  # fmt: skip
+    files = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert files == {f"{name}.{ending}" for name in names for ending in ("svg", "png")}
+    write_report(tmp_path, report())
+    assert not (tmp_path / "figures/widths.svg").exists()
+    assert (tmp_path / "figures/f1-time.png").read_bytes().startswith(b"\x89PNG")
 
 
 class _Strict(HTMLParser):
@@ -98,76 +82,173 @@ class _Strict(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.links: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+        self.note(attrs)
         if tag not in ("meta", "br", "link", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.note(attrs)
+
+    def note(self, attrs: list[tuple[str, str | None]]) -> None:
         self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+        self.ids += [v or "" for k, v in attrs if k == "id"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
+def _page(folder: Path) -> tuple[str, _Strict]:
+    page, parser = (folder / "report.html").read_text(), _Strict()
+    parser.feed(page)
+    return page, parser
+
+
 def test_the_page_is_whole_self_contained_and_escaped(tmp_path: Path) -> None:
     control = {**STEPS[0].to_dict(), "label": "control", "kind": "control"}
-    write_report(tmp_path, _report(control=control))
-    page = (tmp_path / "report.html").read_text()
-    parser = _Strict()
-    parser.feed(page)
+    write_report(tmp_path, {**full_report(tmp_path), "control": control})
+    page, parser = _page(tmp_path)
     assert parser.open == []
-    assert all(link.startswith("#") for link in parser.links), parser.links
-    assert page.count("<svg") == 2
+    assert all(link.startswith(("#", "data:")) for link in parser.links), parser.links
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert {link[1:] for link in parser.links if link.startswith("#")} <= set(parser.ids)
+    assert page.count("<svg") == 10
+    assert page.count("<img") == 4  # three lost, one won
     assert "a <b> c" not in page
     assert "a &lt;b&gt; c" in page
     assert "&lt;glass&gt;" in page
-    assert re.search(r"<td>control</td>", page)
+    assert "<glass>" not in page
+    assert ">control</th>" in page
     assert "<li>skipped 1 of 200 files: &lt;a&gt;.jpg</li>" in page
     assert len(page) < 5_000_000
+
+
+def test_the_page_says_why_each_stage_was_kept_or_not_and_every_try(tmp_path: Path) -> None:
+    write_report(tmp_path, report())
+    page, _ = _page(tmp_path)
+    for step in STEPS:
+        assert step.why.removeprefix("skipped: ") in page
+    assert "not kept at 0.5: not better" in page
+    assert "kept at 0.35: better" in page
+
+
+def test_report_again_draws_the_same_page_without_the_data(tmp_path: Path) -> None:
+    write_report(tmp_path, full_report(tmp_path))
+    first = (tmp_path / "report.html").read_text()
+    write_report(tmp_path, read_report(tmp_path))
+    assert (tmp_path / "report.html").read_text() == first
+    for file in (tmp_path / "flips").iterdir():  # thumbnails are gone: still a page, with their names
+        file.unlink()
+    write_report(tmp_path, read_report(tmp_path))
+    page, _ = _page(tmp_path)
+    assert "<img" not in page
+    assert "photo1.jpg" in page
+
+
+def test_a_report_of_an_earlier_version_is_still_read_and_drawn(tmp_path: Path) -> None:
+    content = report()
+    later = ("confusion_test", "confusion_val", "base", "predictions_test", "end_to_end_ratio", "time_ratio")
+    for step in (content["baseline"], content["final"], *content["steps"]):
+        for key in later:
+            step.pop(key, None)
+    for key in ("data_notes", "flips", "shapes"):
+        del content[key]
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    write_report(tmp_path, read_report(tmp_path))
+    page, _ = _page(tmp_path)
+    assert page.count("<svg") == 4
+    assert read_report(tmp_path)["data_notes"] == []
 
 
 def test_dropped_stages_are_pale_on_the_page_as_in_the_terminal_and_the_control_is_not(
     tmp_path: Path,
 ) -> None:
     control = {**STEPS[0].to_dict(), "label": "control", "kind": "control", "kept": False}
-    report = _report(control=control)
-    write_report(tmp_path, report)
-    page = (tmp_path / "report.html").read_text()
-    pale = re.findall(r'<tr class="dropped"><td>(\w+)</td>', page)
-    assert pale == ["decompose", "spoil"]
-    assert re.search(r"<tr><td>control</td>", page)
-    styles = [row.style for row in terminal(rows(report)).rows]
-    assert styles == ["", "", "dim", "dim", ""]
+    content = report(control=control)
+    write_report(tmp_path, content)
+    page, _ = _page(tmp_path)
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    styles = [line.split('"')[1] if "class" in line.split(">")[0] else "" for line in table.split("<tr")[1:]]
+    assert styles == ["", "final", "dropped", "dropped", ""]
+    assert [row.style for row in terminal(rows(content)).rows] == ["", "", "dim", "dim", ""]
 
 
 def test_a_class_absent_from_test_has_no_f1(tmp_path: Path) -> None:
-    write_report(tmp_path, _report())
-    page = (tmp_path / "report.html").read_text()
-    assert "<tr><td>paper &amp; co</td><td></td><td>-</td><td>-</td></tr>" in page
-    assert "<tr><td>&lt;glass&gt;</td><td></td><td>0.800</td><td>0.790</td></tr>" in page
+    figure = figures(report())["per-class"]
+    assert [row[0] for row in figure.rows] == ["<glass>", "paper & co", "metal"]
+    assert [row[1] for row in figure.rows] == [3, 3, 4]
+    assert figure.rows[1][2:] == (None, None, None)
+    assert "paper & co: not in test" in figure.summary
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {},
+            "After prune: 2.5 times as fast as the baseline, 2.5 times smaller, F1 on test 1.0 points lower.",
+        ),
+        ({"latency_ratio": 1.5, "latency_ratio_interval": [1.4, 1.6]}, "slower than the baseline (\u00d71.5"),
+        ({"latency_ratio": 0.99, "latency_ratio_interval": [0.9, 1.1]}, "as fast as the baseline, "),
+        ({"bytes": 7_000_000, "f1_test": 0.9}, "no smaller, F1 on test 9.0 points higher"),
+        ({"label": "baseline"}, "No stage paid"),
+    ],
+)
+def test_the_headline_says_what_came_out(change: dict[str, Any], said: str) -> None:
+    content = report()
+    content["final"] = {**content["final"], **change}
+    assert said in headline(content)
+
+
+def test_a_run_shows_the_effects_of_its_ablation_and_of_no_other(tmp_path: Path) -> None:
+    run, beside = tmp_path / "tiny", tmp_path / "tiny-ablation"
+    beside.mkdir()
+    (beside / "ablation.json").write_text(json.dumps(ablation()))
+    write_report(run, report())
+    assert 'id="fig-effects-val"' in (run / "report.html").read_text()
+    other = ablation()
+    other["recipe"]["train"]["epochs"] += 1
+    (beside / "ablation.json").write_text(json.dumps(other))
+    write_report(run, report())
+    assert 'id="fig-effects-val"' not in (run / "report.html").read_text()
+    (beside / "ablation.json").write_text("{")
+    write_report(run, report())
+
+
+def test_the_page_of_an_ablation(tmp_path: Path) -> None:
+    ablation_page.write_page(tmp_path, ablation())
+    page, parser = _page(tmp_path)
+    assert parser.open == []
+    assert all(link.startswith(("#", "data:")) for link in parser.links)
+    assert {
+        f"fig-{name}" for name in ("effects-val", "effects-test", "orders-behind", "chains-behind")
+    } <= set(parser.ids)
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert "max_hours is reached" in page
+    assert "prune &lt;why&gt;" in page
+    assert "24 stage runs asked, 10 done" in page
+    effects = ablation_page.figures(ablation())["effects-val"]
+    assert [row[-1] for row in effects.rows] == ["useful", "tie", "harmful"]  # what declined has no effect
+    assert (tmp_path / "figures/effects-val.png").is_file()
 
 
 def test_a_damaged_report_is_one_clear_line(tmp_path: Path) -> None:
-    write_report(tmp_path, _report())
+    write_report(tmp_path, report())
     file = tmp_path / "report.json"
     text = file.read_text()
-    for damaged in (text[: len(text) // 2], "", "[]", "7", json.dumps(_report(steps=7)), "\x00"):
+    for damaged in (text[: len(text) // 2], "", "[]", "7", json.dumps(report(steps=7)), "\x00"):
         file.write_text(damaged)
         with pytest.raises(InputError, match=r"report\.json: damaged .*; run its recipe again") as caught:
             read_report(tmp_path)
         assert len(caught.value.problems) == 1
         assert "\n" not in str(caught.value)
-    report = _report()
-    del report["final"]["f1_test"], report["recipe"]["name"]
-    file.write_text(json.dumps(report))
+    content = report()
+    del content["final"]["f1_test"], content["recipe"]["name"]
+    file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"report\.json: lacks f1_test, name; run its recipe again"):
         read_report(tmp_path)
-    report = _report()
-    del report["data_notes"]  # of an earlier version
-    file.write_text(json.dumps(report))
-    assert read_report(tmp_path)["data_notes"] == []
 
 
 def test_a_missing_or_unfinished_run_is_one_clear_line(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ STAGES = [
     BUILT_IN["decompose"](epochs=1, energy=0.6),
     BUILT_IN["distill"](epochs=1),
     BUILT_IN["quantize"](fallback=False),
+    BUILT_IN["resize"](size=12, epochs=1),
     BUILT_IN["finetune"](epochs=1),
 ]
 FORCED = {  # what a measurement would veto on so small a net, in PyTorch
@@ -73,7 +74,7 @@ def test_plan_leaves_the_net_and_apply_is_deterministic_and_keeps_the_shape(
         assert net.labels == learned_net.labels
 
 
-@pytest.mark.parametrize("kind", ["prune", "decompose", "quantize"])
+@pytest.mark.parametrize("kind", ["prune", "decompose", "quantize", "resize"])
 def test_an_empty_plan_is_no_quiet_success(kind: str, learned_net: Net, tmp_path: Path) -> None:
     with pytest.raises(NoEffectError):
         BUILT_IN[kind]().apply(learned_net.copy(), Plan(), make_context(tmp_path, learned_net))

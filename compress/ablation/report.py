@@ -1,0 +1,179 @@
+"""What an ablation leaves: ``ablation.json`` (laid out in ``compress.ablation``), ``.csv``, ``report.md``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from compress.ablation.estimates import Estimate
+from compress.ablation.tables import Table, chain_name
+from compress.ablation.tree import Saving
+
+if TYPE_CHECKING:
+    from compress.ablation.ranking import Rank
+    from compress.ablation.run import Ablation
+    from compress.ablation.tree import Result
+
+_STEP = {"label", "kind", "kept", "why", "key", "f1_val", "f1_test", "score_val", "score_test", "attempts"}
+_STEP |= {"latency_ratio", "latency_ratio_interval", "params", "macs", "layers", "bytes", "epochs", "seconds"}
+
+
+def content(ablation: Ablation) -> dict[str, Any]:
+    """The content of ``ablation.json``."""
+    from compress.measure.counters import machine
+
+    return {
+        "recipe": ablation.recipe.canonical(),
+        "machine": machine(),
+        "metric": ablation.recipe.metric.canonical(),
+        "stages": ablation.stages,
+        "seeds": list(dict.fromkeys(result.variant.seed for result in ablation.variants)),
+        "runtimes": list(ablation.seeds),
+        "margin": ablation.spec.margin,
+        "stopped": ablation.stopped,
+        "covers": covers(ablation),
+        "saving": {f.name: getattr(ablation.saving, f.name) for f in fields(Saving)},
+        "variants": [_variant(result) for result in ablation.variants],
+        "ranking": [_rank(ablation, one) for one in ablation.ranking],
+        "orders": [_rank(ablation, one) for one in ablation.orders],
+        "effects": [_row(effect) for effect in ablation.effects],
+        "interactions": [_row(one) for one in ablation.interactions],
+    }
+
+
+def covers(ablation: Ablation) -> list[str]:
+    """What the intervals cover, and what not; a sentence each."""
+    count = max((len(seeds) for seeds in ablation.seeds.values()), default=0)
+    lines = [
+        "An effect is the mean, over the chains measured with a stage and without it and over the seeds, of "
+        "with minus without; chains are variants and their beginnings.",
+        "Its interval is 95 % and covers the seeds (weights, augmentation, which images are val), the images "
+        "of the split (bootstrap, the same images for both chains) and the clock.",
+        "The contexts are taken as they are: other chains could show another effect.",
+        "Behind the best: Tukey's intervals, which hold for the whole list at once, with the scatter between "
+        "seeds pooled over its chains.",
+        "Verdicts go by val; test decides nothing.",
+    ]
+    if count == 1:
+        lines.append("One seed: how much another training would differ is not in the intervals.")
+    elif count == 2:
+        lines.append(
+            "Two seeds say little: intervals are wide where training differs. Three or more are better."
+        )
+    if (ablation.spec.gate) == "always":
+        lines.append("Every stage is kept (gate always), also where the recipe's gate would drop it.")
+    return lines
+
+
+def saving_line(saving: Saving) -> str:
+    """What sharing beginnings saved, in one line."""
+    share = saving.done / saving.asked if saving.asked else 1.0
+    return (
+        f"stage runs: {saving.asked} asked, {saving.done} done ({share:.0%}), {saving.stored} of them by "
+        f"earlier runs; {saving.seconds_asked / 60:.1f} min asked, {saving.seconds_done / 60:.1f} min done"
+    )
+
+
+def summary(ablation: Ablation) -> list[str]:
+    """The answers, a line each."""
+    lines = [f"{e.stage}: {e.verdict}, {e.why}" for e in ablation.effects if not e.values]
+    by_runtime = {name: [r for r in ablation.orders if r.runtime == name] for name in ablation.seeds}
+    for ranks in (ranks for ranks in by_runtime.values() if ranks):
+        best, second = ranks[0], ranks[1]
+        tied = sum(one.tied for one in ranks)
+        tie = f": a tie, {tied} of {len(ranks)} orders are not told apart" if tied > 1 else ""
+        lines.append(
+            f"best order: {chain_name(best.chain)}; the second, {chain_name(second.chain)}, is "
+            f"{second.behind.mean:.3f} points behind (95 % {second.behind.low:+.3f} to "
+            f"{second.behind.high:+.3f}){tie}"
+        )
+    lines += [f"failed: {r.variant.name}, seed {r.variant.seed}: {r.error}" for r in ablation.failed]
+    return lines
+
+
+def markdown(ablation: Ablation) -> str:
+    """``report.md``."""
+    parts = [f"# {ablation.recipe.name}: ablation"]
+    if ablation.stopped:
+        parts.append(f"**Not complete: {ablation.stopped}.** The same command goes on from here.")
+    parts.append("\n".join(f"- {line}" for line in [*summary(ablation), saving_line(ablation.saving)]))
+    tables: list[Table[Any]] = [ablation.effects, ablation.orders, ablation.interactions, ablation.ranking]
+    parts += [f"## {one.title.capitalize()}\n\n{one.markdown()}" for one in tables if one]
+    parts.append("## What the intervals cover\n\n" + "\n".join(f"- {line}" for line in covers(ablation)))
+    return "\n\n".join(parts) + "\n"
+
+
+def rows(ablation: Ablation) -> str:
+    """``ablation.csv``: one row for each step of each variant; empty where nothing was measured."""
+    text = io.StringIO()
+    found = [row for result in ablation.variants for row in _rows(result)]
+    writer = csv.DictWriter(text, list(found[0]) if found else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()
+
+
+def _rows(result: Result) -> Iterator[dict[str, Any]]:
+    variant = result.variant
+    for position, step in enumerate(result.steps):
+        link = variant.chain[position - 1] if position else None
+        found = step.to_dict()
+        low, high = found["latency_ratio_interval"] or (None, None)
+        yield {
+            "variant": variant.name,
+            "kinds": " ".join(variant.kinds),
+            "seed": variant.seed,
+            "runtime": result.runtime,
+            "position": position,
+            "stage": link.name if link else "baseline",
+            "set": " ".join(f"{key}={value}" for key, value in link.values) if link else "",
+            **{name: found[name] for name in ("kept", "f1_val", "f1_test", "latency_ratio")},
+            "latency_ratio_low": low,
+            "latency_ratio_high": high,
+            **{name: found[name] for name in ("score_val", "score_test", "params", "macs", "bytes")},
+            "seconds": found["seconds"],
+            "key": found["key"],
+            "error": result.error if position == len(result.steps) - 1 else None,
+        }
+
+
+def _variant(result: Result) -> dict[str, Any]:
+    variant, final = result.variant, result.final
+    failed = result.error is not None
+    return {
+        "name": variant.name,
+        "also": list(variant.also),
+        "kinds": list(variant.kinds),
+        "chain": [link.name for link in variant.chain],
+        "set": {key: value for link in variant.chain for key, value in link.values},
+        "seed": variant.seed,
+        "runtime": result.runtime,
+        "error": result.error,
+        "f1_val": None if failed else final.f1_val,
+        "f1_test": None if failed else final.f1_test,
+        "latency_ratio": None if failed else final.latency.ratio,
+        "score_val": None if failed else final.points_val,
+        "score_test": None if failed else final.points_test,
+        "seconds": sum(step.seconds for step in result.steps),
+        "steps": [{k: v for k, v in step.to_dict().items() if k in _STEP} for step in result.steps],
+    }
+
+
+def _rank(ablation: Ablation, rank: Rank) -> dict[str, Any]:
+    same = (r.variant for r in ablation.variants if r.variant.chain == rank.chain)
+    row = _row(rank)
+    row["name"] = next((variant.name for variant in same), "baseline")
+    row["set"] = {key: value for link in rank.chain for key, value in link.values}
+    row["chain"] = [link.name for link in rank.chain]
+    return row
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """A dataclass as the JSON has it."""
+    found = {f.name: getattr(row, f.name) for f in fields(row)}
+    if "values" in found:
+        found["set"] = dict(found.pop("values"))
+    return {k: v.to_dict() if isinstance(v, Estimate) else v for k, v in found.items()}

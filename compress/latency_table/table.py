@@ -1,0 +1,135 @@
+"""Times of nets predicted for one machine and runtime, from probes that were timed there once."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import astuple
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import CompressError
+from compress.latency_table.model import LatencyModel, Prediction
+from compress.latency_table.units import Unit, unit_of
+from compress.measure.counters import machine
+from compress.spec import digest
+from compress.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.net import Net
+    from compress.runtimes.base import Runtime
+
+PROBES = 28
+_SECONDS = 0.8  # of timing a probe
+_FORMAT = 1  # of the stored rows
+
+
+class LatencyTable:
+    """Predicts milliseconds of float nets at batch 1 in a runtime on this machine.
+
+    The table is a stored value, addressed by machine, runtime, threads and library versions.
+    """
+
+    def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
+        self.runtime = runtime
+        self._store = store or Store()
+        self._key = digest("latency", _FORMAT, machine()["id"], machine()["versions"], runtime.canonical())
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether this machine has been calibrated for this runtime."""
+        return self._rows is not None
+
+    def calibrate(self, probes: int = PROBES, log: Callable[[str], None] = print) -> None:
+        """Export and time ``probes`` nets in one interleaved session; one or two minutes on an idle machine.
+
+        Raises:
+            CompressError: a probe cannot be exported, or another timing did not end.
+        """
+        from compress.latency_table.probes import probe
+        from compress.measure.latency import interleaved
+        from compress.runtimes.deploy import export_net
+
+        began = time.monotonic()
+        nets, runs = [], {}
+        with self._store.lock(f"latency-{self._key}"), tempfile.TemporaryDirectory() as folder:
+            for i in range(probes):
+                net = probe(i)
+                nets.append([unit for unit, _ in self._units(net)])
+                run = self.runtime.load(export_net(net, self.runtime, Path(folder) / str(i)))
+                image = np.zeros((1, net.preprocess.size, net.preprocess.size, 3), np.uint8)
+                runs[str(i)] = lambda run=run, image=image: run(image)
+                log(f"latency table: exported probe {i + 1} of {probes}")
+            log(f"latency table: timing {probes} probes, about {probes * _SECONDS:.0f} s")
+            middle = str(sorted(range(probes), key=lambda i: sum(u.macs for u in nets[i]))[probes // 2])
+            timed = interleaved(
+                runs, reference=middle, seconds=_SECONDS * probes, min_blocks=15, cores=self.runtime.threads
+            )
+            scale = timed[middle].median_ms  # ratios are paired: better than each probe's own median
+            rows = [
+                {"ms": timed[str(i)].ratio.median * scale, "units": [astuple(u) for u in net]}
+                for i, net in enumerate(nets)
+            ]
+            self._store.put_value("latency", self._key, rows)
+        self.__dict__.pop("_rows", None)
+        self.__dict__.pop("model", None)
+        log(f"latency table: {self.runtime.kind} calibrated in {time.monotonic() - began:.0f} s")
+
+    def predict(self, net: Net) -> Prediction:
+        """The time of ``net`` as deployed.
+
+        Raises:
+            CompressError: not calibrated, or ``net`` is int8.
+        """
+        return self.model.predict([unit for unit, _ in self._units(net)])
+
+    def predict_module(self, module: nn.Module, example: Tensor) -> Prediction:
+        """The time of a bare module in the middle of a net; see ``predict``."""
+        from compress.latency_table.units import units_of
+
+        return self.model.predict(units_of(module, example))
+
+    def layers(self, net: Net) -> list[tuple[str, str, float]]:
+        """Module, kind and milliseconds of each kernel of ``net`` as deployed; see ``predict``."""
+        found = self._units(net)
+        each = self.model.unit_ms([unit for unit, _ in found])
+        return [(name, unit.kind, ms) for (unit, name), ms in zip(found, each, strict=True)]
+
+    @cached_property
+    def model(self) -> LatencyModel:
+        """Fitted to the stored rows.
+
+        Raises:
+            CompressError: not calibrated.
+        """
+        rows = self._rows
+        if rows is None:
+            raise CompressError(
+                f"no latency table for {self.runtime.kind} on this machine: python -m compress calibrate"
+            )
+        return LatencyModel([[Unit(*unit) for unit in row["units"]] for row in rows], [r["ms"] for r in rows])
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]] | None:
+        rows: list[dict[str, Any]] | None = self._store.value("latency", self._key)
+        return rows
+
+    def _units(self, net: Net) -> list[tuple[Unit, str]]:
+        """Kernels of the net as deployed, and the modules they lie in."""
+        import torch
+
+        from compress.ops.trace import kernels, trace
+        from compress.runtimes.deploy import Deployed
+
+        if net.quant is not None:
+            raise CompressError("the latency table predicts float nets, and this one is int8")
+        size = net.preprocess.size
+        example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        found = kernels(trace(Deployed(net.module, net.preprocess), example))
+        return [(unit_of(kernel), kernel.op.module.removeprefix("module.")) for kernel in found]

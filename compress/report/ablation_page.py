@@ -1,0 +1,162 @@
+"""The page of an ablation's folder: which stage earned what, in which order, and what is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compress import yamlio
+from compress.report import html
+from compress.report.charts.effects import effects, label_of, ranking
+from compress.report.figures import write_figures
+from compress.report.html import Cell, Column, Row
+from compress.report.marks import Figure, signed
+from compress.store import write_text
+
+_SECTIONS = (
+    ("effects", "Effects"),
+    ("orders", "Orders"),
+    ("interactions", "Interactions"),
+    ("chains", "All chains"),
+    ("variants", "All variants"),
+    ("recipe", "Recipe"),
+    ("machine", "Machine"),
+)
+
+
+def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
+    """By name, from the content of ``ablation.json``."""
+    found = [
+        effects(content["effects"], "val"),
+        effects(content["effects"], "test"),
+        ranking(content["orders"], "orders-behind", "Orders of all stages: score on val behind the best"),
+        ranking(content["ranking"][:20], "chains-behind", "Chains: score on val behind the best"),
+    ]
+    return {figure.name: figure for figure in found if figure is not None}
+
+
+def write_page(path: Path, content: Mapping[str, Any]) -> None:
+    """``report.html`` and ``figures/`` of an ablation's folder."""
+    drawn = figures(content)
+    write_text(path / "report.html", render(content, path, drawn))
+    write_figures(path, list(drawn.values()))
+
+
+def render(content: Mapping[str, Any], folder: Path, drawn: Mapping[str, Figure]) -> str:
+    """The page from the content of ``ablation.json``."""
+    present = {
+        "orders": "orders-behind" in drawn,
+        "interactions": bool(content["interactions"]),
+    }
+    return html.render(
+        "ablation.html",
+        content=content,
+        folder=folder,
+        sections=[(id, heading) for id, heading in _SECTIONS if present.get(id, True)],
+        figures=drawn,
+        effects=effects_table(content["effects"]),
+        interactions=_interactions(content["interactions"]),
+        ranking=_ranking(content["ranking"]),
+        variants=_variants(content["variants"]),
+        recipe=yamlio.dump(dict(content["recipe"])),
+    )
+
+
+def effects_table(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+    """One line for each stage: what it changes, how sure that is, and the verdict."""
+    columns = [Column("stage", text=True), Column("verdict", text=True)]
+    columns += [Column(name) for name in ("score val", "score test", "F1 test", "time", "pairs", "seeds")]
+    columns.append(Column("why", text=True, long=True))
+    rows = [
+        Row(
+            (
+                Cell(label_of(one, found)),
+                Cell(one["verdict"]),
+                *(_est(one[name]) for name in ("score_val", "score_test", "f1_test")),
+                _est(one["time"], ratio=True),
+                _count(one["contexts"]),
+                _count(one["seeds"]),
+                Cell(one["why"]),
+            )
+        )
+        for one in found
+    ]
+    return columns, rows
+
+
+def _interactions(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+    columns = [
+        Column("stages", text=True),
+        Column("verdict", text=True),
+        Column("score val"),
+        Column("score test"),
+    ]
+    columns.append(Column("why", text=True, long=True))
+    rows = [
+        Row(
+            (
+                Cell(" and ".join(one["stages"])),
+                Cell(one["verdict"]),
+                _est(one["score_val"]),
+                _est(one["score_test"]),
+                Cell(one["why"]),
+            )
+        )
+        for one in found
+    ]
+    return columns, rows
+
+
+def _ranking(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+    columns = [Column("chain", text=True), Column("runtime", text=True)]
+    columns += [Column(name) for name in ("score val", "score test", "behind the best", "seeds")]
+    columns.append(Column("", text=True))
+    rows = []
+    for one in found:
+        chain = " \u2192 ".join(one["chain"]) or "baseline"
+        chain += "".join(f" ({key.rpartition('.')[2]} {value})" for key, value in one["set"].items())
+        cells = [Cell(chain), Cell(one["runtime"]), _number(one["score_val"]), _number(one["score_test"])]
+        cells += [
+            _est(one["behind"]),
+            Cell(html.shown(one["seeds"])),
+            Cell("tie with the best" if one["tied"] else ""),
+        ]
+        rows.append(Row(tuple(cells)))
+    return columns, rows
+
+
+def _variants(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+    columns = [
+        Column("variant", text=True),
+        Column("chain", text=True),
+        Column("seed"),
+        Column("runtime", text=True),
+    ]
+    columns += [
+        Column(name) for name in ("F1 val", "F1 test", "time ratio", "score val", "score test", "seconds")
+    ]
+    keys = ("f1_val", "f1_test", "latency_ratio", "score_val", "score_test")
+    rows = []
+    for one in found:
+        cells = [Cell(one["name"]), Cell(" \u2192 ".join(one["chain"]) or "baseline"), _count(one["seed"])]
+        cells += [Cell(one["runtime"]), *(_number(one[key]) for key in keys)]
+        cells.append(Cell(f"{one['seconds']:.0f}", one["seconds"]))
+        rows.append(Row(tuple(cells)))
+    return columns, rows
+
+
+def _est(est: Mapping[str, Any] | None, ratio: bool = False) -> Cell:
+    if est is None or est["mean"] is None:
+        return Cell("-")
+    form = (lambda value: f"\u00d7{value:.3f}") if ratio else signed
+    span = "" if est["low"] is None else f" ({form(est['low'])} to {form(est['high'])})"
+    return Cell(form(est["mean"]) + span, est["mean"])
+
+
+def _number(value: float | None) -> Cell:
+    return Cell("-" if value is None else f"{value:.3f}", value)
+
+
+def _count(value: int) -> Cell:
+    return Cell(str(value), value)

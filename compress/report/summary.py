@@ -1,0 +1,86 @@
+"""A run in one sentence and a few figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compress.report.tables import count, size
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure of the final model; ``note`` says what it was, or how sure it is."""
+
+    name: str
+    value: str
+    note: str
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """What the run came to."""
+    base, final = report["baseline"], report["final"]
+    if final["label"] == base["label"]:
+        return "No stage paid: the baseline is the final model."
+    low, high = final["latency_ratio_interval"]
+    ratio = final["latency_ratio"]
+    speed = (
+        "as fast as the baseline"
+        if low <= 1 <= high
+        else f"{1 / ratio:.3g} times as fast as the baseline"
+        if ratio < 1
+        else f"slower than the baseline (\u00d7{ratio:.3g} the time)"
+    )
+    change = final["f1_test"] - base["f1_test"]
+    points = f"{abs(100 * change):.1f} points {'higher' if change >= 0 else 'lower'}"
+    small = (
+        f"{base['bytes'] / final['bytes']:.2g} times smaller"
+        if final["bytes"] < base["bytes"]
+        else "no smaller"
+    )
+    return f"After {final['label']}: {speed}, {small}, F1 on test {points}."
+
+
+def tiles(report: Mapping[str, Any]) -> list[Tile]:
+    """Score, F1, time, size, MACs and parameters of the final model, beside the baseline's."""
+    base, final = report["baseline"], report["final"]
+    ratio = _span(final["latency_ratio_interval"])
+    ms = base["latency_ms"]["median"]
+    return [
+        Tile(
+            "Score (lower is better)",
+            f"{final['score_test']:.3f}",
+            f"{_span(final['score_test_interval'])}; baseline {base['score_test']:.3f}",
+        ),
+        Tile(
+            "Macro F1",
+            f"{final['f1_test']:.3f}",
+            f"{_span(final['f1_test_interval'])}; baseline {base['f1_test']:.3f}",
+        ),
+        Tile(
+            "Time of an image",
+            f"\u00d7{final['latency_ratio']:.3f}",
+            f"{ratio}; {ms * final['latency_ratio']:.3f} ms, baseline {ms:.3f} ms",
+        ),
+        *_whole_path(base, final),
+        Tile("Size", size(final["bytes"]), f"baseline {size(base['bytes'])}"),
+        Tile(
+            "Multiply-accumulates",
+            count(final["macs"]),
+            f"baseline {count(base['macs'])}; parameters {count(base['params'])} to {count(final['params'])}",
+        ),
+    ]
+
+
+def _whole_path(base: Mapping[str, Any], final: Mapping[str, Any]) -> list[Tile]:
+    """An encoded image to its label: decoding is most of it once the model is fast."""
+    before, after = base.get("end_to_end_ms"), final.get("end_to_end_ms")
+    if before is None or after is None:
+        return []
+    ratio = final.get("end_to_end_ratio") or after / before
+    return [Tile("Photo to label", f"\u00d7{ratio:.3f}", f"{after:.3f} ms, baseline {before:.3f} ms")]
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 # All extras but ray, which is large and which no test needs.
-TEST_EXTRAS := nni,ncnn,teacher,dashboard,test
+TEST_EXTRAS := nni,ncnn,teacher,dashboard,mlflow,tensorboard,test
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: quickstart test lint clean

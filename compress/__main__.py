@@ -14,8 +14,11 @@ import typer
 from compress import __version__
 from compress.commands.ablate import ablate
 from compress.commands.bench import bench
+from compress.commands.calibrate import calibrate
 from compress.commands.compare import compare
 from compress.commands.data import group as data_commands
+from compress.commands.doctor import doctor
+from compress.commands.plan import plan
 from compress.commands.submit import submit
 from compress.errors import CompressError, InputError
 
@@ -70,26 +73,23 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeFile, set_: Overrides = None) -> None:
-    """Dry run: what each stage would touch, and about how long the training will take."""
-    from compress.recipe import Recipe
-
-    value = Recipe.from_yaml(recipe, set_ or ())
-    from compress.dryrun import dry_run
-
-    for line in dry_run(value):
-        print(line)
-
-
-@app.command()
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    timing: Annotated[
+        Path | None, typer.Option(help="What `bench --json` printed on another machine: adds its times.")
+    ] = None,
+) -> None:
     """Print a run's table and write its report.md and report.html again."""
+    from compress.bench_report import add_timing, show_elsewhere
     from compress.report.run_folder import read_report, write_report
     from compress.report.tables import rows, show
 
     content = read_report(run)
+    if timing is not None:
+        content = add_timing(content, run, timing)
     write_report(run, content)
     show(rows(content), title=content["recipe"]["name"])
+    show_elsewhere(content)
     print(f"{run}/report.html")
 
 
@@ -156,8 +156,11 @@ def schema() -> None:
 #   app.command()(name) for one command, app.add_typer(group, name="...") for a group of them.
 app.command()(ablate)
 app.command()(bench)
+app.command()(calibrate)
 app.command()(compare)
 app.add_typer(data_commands, name="data")
+app.command()(doctor)
+app.command()(plan)
 app.command()(submit)
 
 

@@ -81,8 +81,8 @@ def compare(paths: Sequence[str | Path], by: str = "score_val", base: str | Path
     groups, notes = _grouped(runs)
     differing = _differing([group[0].content for group in groups])
     entries = [
-        _entry(group, against, scored, same_machine, {key: _at(group[0].content, key) for key in differing})
-        for group in groups
+        _entry(group, against, scored, same_machine, differs)
+        for group, differs in zip(groups, differing, strict=True)
     ]
     notes += _notes(groups, against, scored, same_machine)
     return Board(by, tuple(_ranked(entries, by)), tuple(notes))
@@ -175,11 +175,20 @@ def _tied(one: Estimate, two: Estimate) -> bool:
     return high.mean - low.mean <= hypot(low.high - low.mean, high.mean - high.low)
 
 
-def _differing(contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Dotted keys whose values are not the same everywhere."""
-    flat = [dict(_flat(content)) for content in contents]
+def _differing(contents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each recipe, what is not the same in all, by dotted key.
+
+    Stages are taken apart only where all recipes have the same kinds in the same order.
+    """
+    kinds = [[stage["kind"] for stage in content["stages"]] for content in contents]
+    alike = all(one == kinds[0] for one in kinds)
+    flat = [
+        dict(_flat(content if alike else {**content, "stages": ", ".join(names) or "none"}))
+        for content, names in zip(contents, kinds, strict=True)
+    ]
     keys = dict.fromkeys(key for one in flat for key in one)
-    return [key for key in keys if len({digest(one.get(key)) for one in flat}) > 1]
+    differing = [key for key in keys if len({digest(one.get(key)) for one in flat}) > 1]
+    return [{key: one.get(key) for key in differing} for one in flat]
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -191,7 +200,3 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(inner, f"{path}[{i}]")
     else:
         yield path, value
-
-
-def _at(content: Mapping[str, Any], key: str) -> Any:
-    return dict(_flat(content)).get(key)

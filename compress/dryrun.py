@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -11,44 +13,136 @@ import numpy as np
 
 from compress.chain import stage_epochs
 from compress.lab import Lab
+from compress.layer_times import LayerLine, layer_lines
 from compress.measure.counters import count
+from compress.runtimes.profiling import has_profiler, profile
 
 if TYPE_CHECKING:
+    from compress.measure.guidelines import BlockGuide
+    from compress.net import Net
     from compress.recipe import Recipe
 
+Log = Callable[[str], None]
+_SESSION_S = 8.0  # scoring a net besides exporting it: three timing sessions, loading, images
 
-def dry_run(recipe: Recipe) -> Iterator[str]:
-    """Lines: data, model, what each stage would touch, and the time that training will take.
 
-    Stages plan on the stored baseline if there is one, else on the untrained backbone, each on its own:
-    what an earlier stage would leave is not known before it ran.
+@dataclass(frozen=True)
+class Layers:
+    """The planned net layer by layer, as its runtime profiles it.
+
+    Attributes:
+        title: which net, in which runtime.
+        lines: its layers.
+        blocks: those that a guideline speaks against.
+        whole_ms: its time without the profiler.
     """
-    lab = Lab.start(recipe, log=_silent)
-    s = lab.splits
-    parts = {"train": s.train, "tune": s.tune, "val": s.val, "test": s.test}
-    counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
-    yield f"data: {counts}; {len(s.labels)} classes"
-    stored = lab.store.net(lab.base_key)
-    net = stored or lab.backbone
-    counted = count(net.module, net.example())
-    state = "trained, from the store" if stored else "untrained"
-    yield f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers ({state})"
-    yield f"runtime: {lab.measure_in_runtime_of(net).runtime}"
-    seconds = epoch_seconds(lab)
-    total = 0.0 if stored else recipe.train.epochs * seconds
-    yield f"baseline: {recipe.train.epochs} epochs, about {total / 60:.1f} min to train"
-    for index, stage in enumerate(recipe.stages):
-        with TemporaryDirectory() as work:
-            plan = stage.plan(net, lab.context(Path(work)))
-        epochs = stage_epochs(stage)
-        total += epochs * seconds
-        yield f"stages[{index}] {stage.label or stage.kind}: {plan.skip or f'{epochs} epochs'}"
-        for note in plan.notes:
-            yield f"  {note}"
-    yield f"training in all: at most about {total / 60:.0f} min here, teachers and the control left out"
+
+    title: str
+    lines: list[LayerLine]
+    blocks: list[BlockGuide]
+    whole_ms: float
 
 
-def epoch_seconds(lab: Lab) -> float:
+@dataclass
+class DryRun:
+    """A recipe on its data, with the net that is planned for: the stored baseline, else the backbone."""
+
+    lab: Lab
+    net: Net
+    trained: bool
+    export_s: float = 0.0
+
+    @classmethod
+    def start(cls, recipe: Recipe, log: Log) -> DryRun:
+        """Load the data, find the net, resolve the runtime; ``log`` gets a line at each wait."""
+        log("reading the data")
+        lab = Lab.start(recipe, log=log)
+        stored = lab.store.net(lab.base_key)
+        net = stored or lab.backbone
+        log("choosing the runtime" if recipe.runtime.kind == "auto" else "preparing the runtime")
+        lab.measure_in_runtime_of(net)
+        return cls(lab, net, stored is not None)
+
+    def layers(self, log: Log) -> Layers | None:
+        """Profile the exported net; None where the runtime has no profiler. Times the export, too."""
+        from compress.latency_table.table import LatencyTable
+        from compress.layer_times import deployed_guidelines
+        from compress.measure.latency import interleaved
+        from compress.measure.sections import bound
+        from compress.runtimes.deploy import export_net
+
+        runtime, size = self.lab.measuring.spec, self.net.preprocess.size
+        image = np.zeros((1, size, size, 3), np.uint8)
+        with TemporaryDirectory() as folder:
+            log(f"exporting the net to {runtime.kind}")
+            began = time.monotonic()
+            artifact = export_net(self.net, runtime, Path(folder) / "net")
+            self.export_s = time.monotonic() - began
+            if not has_profiler(runtime):
+                return None
+            log("timing its layers")
+            call = bound(runtime.load(artifact), image)
+            whole = interleaved({"net": call}, reference="net", cores=runtime.threads)["net"].median_ms
+            times = profile(runtime, artifact, image, whole_ms=whole)
+        table = LatencyTable(runtime, self.lab.store)
+        lines = layer_lines(self.net, times, table)
+        blocks = [block for block in deployed_guidelines(self.net).blocks if block.against]
+        state = "the stored baseline" if self.trained else "the untrained backbone"
+        return Layers(f"{state} in {runtime.kind}, one image", lines, blocks, whole)
+
+    def lines(self, log: Log) -> Iterator[str]:
+        """Data, model, what each stage would touch, and the time that all of it will take.
+
+        Stages plan on the one net, each on its own: what an earlier stage would leave is not known before
+        it ran. Planning measures where the stage does, and trains nothing but a few batches.
+        """
+        lab, net, recipe = self.lab, self.net, self.lab.recipe
+        s = lab.splits
+        parts = {"train": s.train, "tune": s.tune, "val": s.val, "test": s.test}
+        counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+        yield f"data: {counts}; {len(s.labels)} classes"
+        counted = count(net.module, net.example())
+        state = "trained, from the store" if self.trained else "untrained"
+        yield (
+            f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers, memory access "
+            f"{counted.memory_bytes / 2**20:.1f} MiB, activations at most {counted.peak_bytes / 2**20:.2f} MiB "
+            f"at once ({state})"
+        )
+        yield f"runtime: {lab.measuring.runtime}"
+        log("timing an epoch of training")
+        seconds = _epoch_seconds(lab)
+        training = 0.0 if self.trained else recipe.train.epochs * seconds
+        measuring = self._score_s()
+        yield f"baseline: {recipe.train.epochs} epochs, about {_minutes(training)} to train"
+        if recipe.stages:
+            yield "stages, each planned on this model: what the ones before would leave is not known yet"
+        for index, stage in enumerate(recipe.stages):
+            label = stage.label or stage.kind
+            log(f"planning {label}")
+            began = time.monotonic()
+            with TemporaryDirectory() as work:
+                plan = stage.plan(net.copy(), lab.context(Path(work)))
+            planning = time.monotonic() - began
+            epochs = stage_epochs(stage)
+            training += epochs * seconds
+            measuring += planning + self._score_s()
+            yield f"stages[{index}] {label}: {plan.skip or f'{epochs} epochs'}; planned in {planning:.0f} s"
+            for note in plan.notes:
+                yield f"  {note}"
+        if recipe.control:
+            training += (recipe.train.epochs + sum(map(stage_epochs, recipe.stages))) * seconds
+            measuring += self._score_s()
+        yield (
+            f"in all: at most about {_minutes(training)} of training and {_minutes(measuring)} of planning and "
+            "measuring here; teachers are left out"
+        )
+
+    def _score_s(self) -> float:
+        """About what exporting and scoring one net takes."""
+        return self.export_s + _SESSION_S
+
+
+def _epoch_seconds(lab: Lab) -> float:
     """One epoch of the backbone, from a few batches of training on a copy."""
     from compress.train import fit
 
@@ -58,6 +152,10 @@ def epoch_seconds(lab: Lab) -> float:
     short = spec.model_copy(update={"epochs": 2, "patience": None})  # patience needs a tune set
     result = fit(copy.module, few, short, preprocess=copy.preprocess, log=_silent)
     return float(result.history[-1]["seconds"]) * len(train) / len(few)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min"
 
 
 def _silent(line: str) -> None:

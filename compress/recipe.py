@@ -39,6 +39,7 @@ from compress.spec import Spec, digest
 from compress.spectree import at, kind_of, spec_at, specs_in
 from compress.stages.base import Stage
 from compress.stages.quantize import Quantize
+from compress.track import TrackSpec
 from compress.train import TrainSpec
 from compress.yamlio import KeyPath, show
 
@@ -100,6 +101,9 @@ class Recipe(Spec):
     stages: tuple[SerializeAsAny[Annotated[Stage, _ByKind()]], ...] = ()
     control: bool = Field(
         False, description="Also train the baseline for the chain's total epochs, for the report."
+    )
+    track: TrackSpec | None = Field(
+        None, description="Follow the run in TensorBoard or MLflow; it changes no result."
     )
     ablation: AblationSpec | None = Field(
         None, description="The variants of `python -m compress ablate`; a plain run ignores it."

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from torch import nn
 
+from compress.__main__ import main
 from compress.chain import run
 from compress.data.folder import FolderData
 from compress.errors import InputError
@@ -304,7 +305,7 @@ def test_a_run_gives_its_macs_and_an_artifact_alone_cannot(chain: list[Step], ot
     short = 1 - score_of(step).f1_test / base.f1_test
     want = score_of(step).macs / base.macs + (short if short > 0 else 0.5 * short)
     assert score_of(step).points_test == pytest.approx(want)
-    with pytest.raises(InputError, match="give a run's folder, or metric.macs_base"):
+    with pytest.raises(InputError, match=r"give a run's folder, or metric\.macs_base"):
         steps(recipe("no-macs", metric=metric.model_copy(update={"baseline": other})))
 
 
@@ -325,3 +326,52 @@ def test_a_changed_base_is_measured_anew(other: Path) -> None:
         json.dumps({**meta, "preprocess": {**meta["preprocess"], "decode": "reference"}})
     )
     assert score_of(steps(value)[0]) != first
+
+
+# The command line ---------------------------------------------------------------------------------
+
+
+def _call(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[str], list[str]]:
+    code = main(args)
+    said = capsys.readouterr()
+    return code, said.out.splitlines(), said.err.splitlines()
+
+
+def test_a_requirement_that_is_not_met_is_exit_code_1_and_the_run_is_whole(
+    chain: list[Step], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BEYONDNAS_STORE", "store")
+    for name, require, code in (("strict", {"f1": 0.999, "time_ms": 1e5}, 1), ("lax", {"f1": 0.001}, 0)):
+        Path(f"{name}.yaml").write_text(recipe(name, metric=F1Time(require=require)).to_yaml())
+        got, out, err = _call(capsys, f"{name}.yaml")
+        assert got == code
+        assert (Path("runs") / name / "artifact" / "artifact.json").is_file()
+        assert out[-1].startswith(("met: ", "NOT met: "))
+        if code:
+            assert out[-2].startswith("NOT met: F1 0.")
+            f1 = read_report(f"runs/{name}")["final"]["f1_test"]
+            assert err[-1] == f"error: requirement not met: F1 {f1:.4f}, required at least 0.999"
+
+
+def test_evaluate_says_which_classes_are_absent(
+    chain: list[Step], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("two/red").mkdir(parents=True)
+    Path("two/blue").mkdir()
+    for label in ("red", "blue"):
+        photo = Path(f"photos/test/{label}/001.jpg")
+        (Path("two") / label / "one.jpg").write_bytes(photo.read_bytes())
+    Path("two/green").mkdir()  # there, and empty
+    code, out, _ = _call(capsys, "evaluate", "runs/chain", "--data", "two")
+    assert code == 0
+    assert out[0] == "no image of green in two"
+    assert "ms from file to label" in out[1]
+    assert evaluate("runs/chain", "two")["absent"] == ["green"]
+
+
+def test_a_baseline_that_is_not_there_is_one_line(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gone.yaml").write_text(recipe("gone", metric=F1Time(baseline=Path("runs/none"))).to_yaml())
+    code, _, err = _call(capsys, "gone.yaml")
+    assert code == 2
+    (line,) = err
+    assert "metric.baseline: runs/none: neither artifact.json nor artifact/artifact.json there" in line

@@ -3,8 +3,8 @@
 ``python -m compress ablate RECIPE`` leaves ``runs/<name>-ablation/`` with ``ablation.json``,
 ``ablation.csv`` (one row for each step of each variant), ``report.md``, ``recipe.yaml`` and ``log.txt``.
 
-``ablation.json``; an EST is ``{"mean", "low", "high"}`` with a 95 % interval, ``low`` and ``high`` null where
-there is none; in scores and their differences lower is better::
+``ablation.json``; an EST is ``{"mean", "low", "high"}``, a 95 % interval; in scores and their differences
+lower is better::
 
     {
       "recipe": the recipe, "machine": ..., "metric": ...,
@@ -17,11 +17,13 @@ there is none; in scores and their differences lower is better::
         "name": "without-prune", "also": [other names of the same chain], "kinds": ["leave_one_out"],
         "chain": ["decompose", "distill", "quantize"], "set": {"stages[0].target": 0.3},
         "seed": 0, "runtime": "onnxruntime",
-        "f1_val", "f1_test", "latency_ratio", "score_val", "score_test": of the net the chain ends with,
+        "error": null, or which stage failed and why,
+        "f1_val", "f1_test", "latency_ratio", "score_val", "score_test": of the net the chain ends with; null
+            when it failed,
         "seconds": of all its stage runs had it run alone,
         "steps": [STEP without notes and per-class F1, the baseline first]
       }],
-      "ranking": [RANK...],          every chain, best first, each runtime for itself
+      "ranking": [RANK...],          every variant and the baseline, best first, each runtime for itself
       "orders": [RANK...],           those with all stages; empty unless there are two or more orders
       "effects": [{                  one for each stage, runtime and strength swept
         "stage", "runtime", "set": {}, "contexts", "seeds": how many pairs of chains, how many seeds,
@@ -33,11 +35,12 @@ there is none; in scores and their differences lower is better::
       "interactions": [{             one for each two stages and runtime
         "stages": ["prune", "quantize"], "runtime", "contexts", "seeds",
         "score_val", "score_test": EST of the effect of both minus the effects of each alone,
-        "verdict": "help each other" | "in each other's way" | "tie", "why"
+        "verdict": "help each other" | "in each other's way" | "tie" | "skipped", "why"
       }]
     }
 
-RANK is ``{"name", "chain", "set", "runtime", "seeds", "score_val", "score_test": means over the seeds,
-"behind": EST of score_val minus the best's (simultaneous over the list), "behind_test": EST of the same on
-test, "tied": whether "behind" contains 0}``; the first of each runtime is the best, its "behind" is 0.
+RANK is ``{"name", "chain", "set", "same": [other chains that end with the same net, for stages in them were
+skipped], "runtime", "seeds", "score_val", "score_test": means over the seeds, "behind": EST of score_val
+minus the best's (simultaneous over the list), "behind_test": EST of the same on test, "tied": whether
+"behind" contains 0}``; the first of each runtime is the best, its "behind" is 0.
 """

@@ -13,9 +13,10 @@ from compress.ablation.estimates import Estimate, Noise, behind_the_best
 
 @dataclass(frozen=True)
 class Rank:
-    """One chain's place.
+    """One net's place.
 
     Attributes:
+        chain: the first variant that ends with this net; ``same``: the others, in which stages were skipped.
         score_val, score_test: means over the seeds.
         behind: of score_val, to the best chain's; the intervals of one list hold together (Tukey).
         behind_test: the same difference, to the same chain, on test; not simultaneous.
@@ -23,6 +24,7 @@ class Rank:
     """
 
     chain: Chain
+    same: tuple[Chain, ...]
     runtime: str
     seeds: int
     score_val: float
@@ -33,18 +35,24 @@ class Rank:
 
 
 def rank(chains: Sequence[Chain], runtime: str, seeds: Sequence[Seed]) -> list[Rank]:
-    """The chains that were measured in the same seeds, best first."""
-    kept, some = largest_block(seeds, [{chain for chain in chains if chain in seed.chains} for seed in seeds])
+    """The chains that were measured in the same seeds, best first; those that end with one net are one."""
+    found, some = largest_block(seeds, [{c for c in chains if c in seed.chains} for seed in seeds])
+    nets: dict[tuple[int, ...], list[Chain]] = {}
+    for chain in sorted(found, key=list(chains).index):
+        nets.setdefault(tuple(id(seed.chains[chain].score) for seed in some), []).append(chain)
+    kept = [same[0] for same in nets.values()]
     if not kept:
         return []
     values = np.array([[seed.value({chain: 1.0}, "score_val") for chain in kept] for seed in some])
     best = kept[int(values.mean(axis=0).argmin())]
     behind = behind_the_best(values, [_noise(chain, best, "score_val", some) for chain in kept])
-    found = [_rank(chain, best, runtime, some, one) for chain, one in zip(kept, behind, strict=True)]
-    return sorted(found, key=lambda one: one.score_val)
+    ranks = [_rank(same, best, runtime, some, b) for same, b in zip(nets.values(), behind, strict=True)]
+    return sorted(ranks, key=lambda one: one.score_val)
 
 
-def _rank(chain: Chain, best: Chain, runtime: str, seeds: Sequence[Seed], behind: Estimate) -> Rank:
+def _rank(same: Sequence[Chain], best: Chain, runtime: str, seeds: Sequence[Seed], behind: Estimate) -> Rank:
+    chain = same[0]
+
     def mean(figure: Figure) -> float:
         return float(np.mean([seed.value({chain: 1.0}, figure) for seed in seeds]))
 
@@ -52,7 +60,8 @@ def _rank(chain: Chain, best: Chain, runtime: str, seeds: Sequence[Seed], behind
     if chain != best:
         on_test = measure(_difference(chain, best), "score_test", seeds)
     score = mean("score_val")
-    return Rank(chain, runtime, len(seeds), score, mean("score_test"), behind, on_test, behind.has_zero)
+    test = mean("score_test")
+    return Rank(chain, tuple(same[1:]), runtime, len(seeds), score, test, behind, on_test, behind.has_zero)
 
 
 def _noise(chain: Chain, best: Chain, figure: Figure, seeds: Sequence[Seed]) -> Noise:

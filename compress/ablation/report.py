@@ -80,18 +80,30 @@ def saving_line(saving: Saving) -> str:
 def summary(ablation: Ablation) -> list[str]:
     """The answers, a line each."""
     lines = [f"{e.stage}: {e.verdict}, {e.why}" for e in ablation.effects if not e.values]
-    by_runtime = {name: [r for r in ablation.orders if r.runtime == name] for name in ablation.seeds}
-    for ranks in (ranks for ranks in by_runtime.values() if ranks):
-        best, second = ranks[0], ranks[1]
-        tied = sum(one.tied for one in ranks)
-        tie = f": a tie, {tied} of {len(ranks)} orders are not told apart" if tied > 1 else ""
-        lines.append(
-            f"best order: {chain_name(best.chain)}; the second, {chain_name(second.chain)}, is "
-            f"{second.behind.mean:.3f} points behind (95 % {second.behind.low:+.3f} to "
-            f"{second.behind.high:+.3f}){tie}"
-        )
+    for runtime in ablation.seeds:
+        ranks = [one for one in ablation.orders if one.runtime == runtime]
+        lines += [f"best order{_of(ablation, runtime)}: {_best(ranks)}"] if ranks else []
     lines += [f"failed: {r.variant.name}, seed {r.variant.seed}: {r.error}" for r in ablation.failed]
     return lines
+
+
+def _of(ablation: Ablation, runtime: str) -> str:
+    return f" in {runtime}" if len(ablation.seeds) > 1 else ""
+
+
+def _best(ranks: list[Rank]) -> str:
+    """The best order, and whether the second best is worse by more than noise."""
+    best, rest = ranks[0], ranks[1:]
+    text = chain_name(best.chain) + (
+        f" ({len(best.same)} more orders end with the same net)" if best.same else ""
+    )
+    if not rest:
+        return f"{text}; no order makes another net"
+    behind = rest[0].behind
+    text += f"; next is {chain_name(rest[0].chain)}, {behind.mean:.3f} points behind "
+    text += f"(95 % {behind.low:+.3f} to {behind.high:+.3f})"
+    tied = sum(one.tied for one in rest)
+    return text + (f": a tie, {tied} of {len(rest)} other nets are not told from the best" if tied else "")
 
 
 def markdown(ablation: Ablation) -> str:
@@ -168,6 +180,7 @@ def _rank(ablation: Ablation, rank: Rank) -> dict[str, Any]:
     row["name"] = next((variant.name for variant in same), "baseline")
     row["set"] = {key: value for link in rank.chain for key, value in link.values}
     row["chain"] = [link.name for link in rank.chain]
+    row["same"] = [chain_name(chain) for chain in rank.same]
     return row
 
 

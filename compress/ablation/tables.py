@@ -128,6 +128,7 @@ INTERACTIONS: Columns[Interaction] = (
 )
 RANKS: Columns[Rank] = (
     ("chain", lambda r: chain_name(r.chain)),
+    ("same net", lambda r: f"{len(r.same)} more" if r.same else ""),
     ("score val", lambda r: f"{r.score_val:.3f}"),
     ("behind the best", lambda r: difference(r.behind) if r.behind.high else "best"),
     ("tied", lambda r: "yes" if r.tied else "no"),

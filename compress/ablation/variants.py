@@ -20,7 +20,7 @@ from compress.stages.base import Stage
 if TYPE_CHECKING:
     from compress.recipe import Recipe
 
-MOST = 10_000  # variants without max_variants: more is a mistake, not a plan
+MOST = 1000  # variants without max_variants: more is a mistake, not a plan
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,17 @@ def arranged(source: Decoded, index: np.ndarray) -> np.ndarray:
     return images
 
 
+def derived(source: Decoded, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What ``make`` gives, kept beside the photos as ``name``: made once, whichever process comes first."""
+    path = source.folder / f"derived-{name}.npy"
+    if not path.exists():
+        made = make()
+        with _writing(path) as part, open(part, "wb") as file:
+            np.save(file, made)
+    array: np.ndarray = np.load(path)
+    return array
+
+
 def pixel_digest(image: np.ndarray) -> str:
     """Hash of one image's shape and uint8 pixels."""
     shape = repr(image.shape).encode()

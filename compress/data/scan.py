@@ -44,6 +44,16 @@ def scan(root: Path) -> Tree:
     return Tree(root, files, tuple(stray))
 
 
+def scan_any(root: Path) -> Tree:
+    """As ``scan``; without train/, val/ and test/ the class folders are one split, "all"."""
+    tree = scan(root)
+    if tree.files or not root.is_dir():
+        return tree
+    entries = sorted(p for p in root.iterdir() if not _ignored(p.name))
+    classes = {p.name: _files(root, p) for p in entries if p.is_dir()}
+    return Tree(root, {"all": classes} if classes else {}, tuple(p.name for p in entries if not p.is_dir()))
+
+
 def problems(tree: Tree) -> list[str]:
     """One line for each reason why ``tree`` is no data set; empty when it looks like one."""
     root = tree.root

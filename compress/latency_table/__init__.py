@@ -1,1 +1,1 @@
-"""Predicted times of nets on this machine: measured probes (``probes``), a model (``model``), a store (``table``)."""
+"""Predicted times of nets on this machine: ``units``, ``probes``, ``model``, and the stored ``table``."""

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import astuple
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.net import Net
-    from compress.runtimes.base import Runtime
+    from compress.runtimes.base import Artifact, Runtime
 
 PROBES = 28
 _SECONDS = 0.8  # of timing a probe
@@ -53,7 +53,7 @@ class LatencyTable:
             CompressError: a probe cannot be exported, or another timing did not end.
         """
         from compress.latency_table.probes import probe
-        from compress.measure.latency import interleaved
+        from compress.measure.latency import Loads, interleaved
         from compress.runtimes.deploy import export_net
 
         began = time.monotonic()
@@ -62,15 +62,12 @@ class LatencyTable:
             for i in range(probes):
                 net = probe(i)
                 nets.append([unit for unit, _ in self._units(net)])
-                run = self.runtime.load(export_net(net, self.runtime, Path(folder) / str(i)))
-                image = np.zeros((1, net.preprocess.size, net.preprocess.size, 3), np.uint8)
-                runs[str(i)] = lambda run=run, image=image: run(image)
+                artifact = export_net(net, self.runtime, Path(folder) / str(i))
+                runs[str(i)] = Loads(partial(self._call, artifact, net.preprocess.size))
                 log(f"latency table: exported probe {i + 1} of {probes}")
             log(f"latency table: timing {probes} probes, about {probes * _SECONDS:.0f} s")
             middle = str(sorted(range(probes), key=lambda i: sum(u.macs for u in nets[i]))[probes // 2])
-            timed = interleaved(
-                runs, reference=middle, seconds=_SECONDS * probes, min_blocks=15, cores=self.runtime.threads
-            )
+            timed = interleaved(runs, reference=middle, seconds=_SECONDS * probes, cores=self.runtime.threads)
             scale = timed[middle].median_ms  # ratios are paired: better than each probe's own median
             rows = [
                 {"ms": timed[str(i)].ratio.median * scale, "units": [astuple(u) for u in net]}
@@ -119,6 +116,11 @@ class LatencyTable:
     def _rows(self) -> list[dict[str, Any]] | None:
         rows: list[dict[str, Any]] | None = self._store.value("latency", self._key)
         return rows
+
+    def _call(self, artifact: Artifact, size: int) -> Callable[[], object]:
+        from compress.measure.sections import bound
+
+        return bound(self.runtime.load(artifact), np.zeros((1, size, size, 3), np.uint8))
 
     def _units(self, net: Net) -> list[tuple[Unit, str]]:
         """Kernels of the net as deployed, and the modules they lie in."""

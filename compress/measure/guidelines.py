@@ -99,7 +99,7 @@ class BlockGuide:
             found.append(f"G3 {self.branches:.1f} branches")
         if self.kernels > 1 and self.macs < self.kernels * MACS_A_KERNEL:
             found.append(f"G3 {self.kernels} kernels for {self.macs / 1e6:.2f} M MACs")
-        if self.elementwise > _ELEMENTWISE:
+        if self.macs and self.elementwise > _ELEMENTWISE:
             found.append(f"G4 {self.elementwise:.0%} element-wise")
         return tuple(found)
 

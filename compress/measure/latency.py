@@ -22,6 +22,7 @@ from compress.ratio import Ratio
 
 _WARM_UP_NS = 3e8  # at most, per run
 _LOADS, _LOADING_S = 4, 1.5
+_FEWEST_BLOCKS = 3  # with fewer there is no interval
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,14 @@ def interleaved(
     rng = np.random.default_rng(seed)
     loaded = _load(runs, rng)
     with exclusive(cores) as where:
-        others = Others()
         session = _Session(loaded, where, min_blocks, seed)
         pairs = [(name, other) for name in runs for other in {reference, against or reference}]
-        while others.seconds < budget or (session.too_few(pairs) and others.seconds < 3 * budget):
+        others = Others()
+        while (
+            session.blocks < _FEWEST_BLOCKS
+            or others.seconds < budget
+            or (session.too_few(pairs) and others.seconds < 3 * budget)
+        ):
             session.time_block(loaded, rng)
         kept_busy = others.cores()
     warning = _crowded(cores, kept_busy)
@@ -181,9 +186,13 @@ class _Session:
             speed = sections.time_one(run, speed)
         self._stolen.append(stolen_s(self._cores) > before)
 
+    @property
+    def blocks(self) -> int:
+        return len(self._stolen)
+
     def too_few(self, pairs: Sequence[tuple[str, str]]) -> bool:
         """Whether two runs of a pair have too few undisturbed blocks in common."""
-        if len(self._stolen) < self._enough:
+        if self.blocks < self._enough:
             return True
         bad = {name: self._disturbed(name) for name in self._sections}
         return any(self._clean(bad[a], bad[b]).sum() < self._enough for a, b in pairs)

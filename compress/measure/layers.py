@@ -24,6 +24,7 @@ class LayerRow:
         shape, out: of its (largest) input and of its output, without the batch.
         kernel, stride, groups: of a convolution.
         act: the activation function it applies.
+        merged: the modules of the norms and activations it takes in.
         params: elements of its weights, norms folded.
         macs: multiply-accumulates.
         memory: elements read, written, and weights.
@@ -38,6 +39,7 @@ class LayerRow:
     stride: tuple[int, ...]
     groups: int
     act: str | None
+    merged: tuple[str, ...]
     params: int
     macs: int
     memory: int
@@ -63,6 +65,7 @@ def row_of(kernel: Kernel) -> LayerRow:
         stride=op.stride,
         groups=op.groups,
         act=kernel.act,
+        merged=tuple(part.module for part in kernel.fused),
         params=op.params,
         macs=op.macs,
         memory=kernel.memory,

@@ -6,8 +6,10 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+_SCRIPTS = {".py", ".sh", ".js", ".rb", ".pl", ".jar"}
 _VISIBLE = 0.05  # of a core: what less than this is not worth a word
 
 
@@ -59,8 +61,19 @@ def busiest(seconds: float = 0.2, most: int = 3) -> list[Process]:
         for pid, (name, used) in after.items()
         if pid in before and pid != os.getpid()
     ]
-    found = [one for one in found if one.cores >= _VISIBLE]
-    return sorted(found, key=lambda one: -one.cores)[:most]
+    found = sorted((one for one in found if one.cores >= _VISIBLE), key=lambda one: -one.cores)[:most]
+    return [replace(one, name=_with_script(one)) for one in found]
+
+
+def _with_script(one: Process) -> str:
+    """An interpreter's name says little: what it runs is said too."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        words = psutil.Process(one.pid).cmdline()[1:]
+        script = next((Path(word).name for word in words if Path(word).suffix in _SCRIPTS), None)
+        return f"{one.name} {script}" if script else one.name
+    return one.name
 
 
 def _busy_s() -> float:

@@ -180,10 +180,13 @@ def _base(metric: Metric, name: str) -> float:
 
 
 def _filled(metric: Self, **bases: float | None) -> Self:
-    """A copy, validated again, with every base that is None replaced by the given value."""
+    """A copy, validated again, with every base that is None replaced by the given value.
+
+    ``baseline`` has done its part then: the values are those of the model it names.
+    """
     missing = {name: value for name, value in bases.items() if getattr(metric, name) is None}
     try:
-        return type(metric).model_validate({**metric.model_dump(), **missing})
+        return type(metric).model_validate({**metric.model_dump(), **missing, "baseline": None})
     except ValidationError as error:
         raise CompressError(
             f"the baseline's {missing} cannot be the base of {metric.kind}: {error}"

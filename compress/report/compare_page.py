@@ -32,6 +32,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Entry], Any], Callable[[Any], str]], ...] =
     ("size", lambda e: e.bytes, size),
     ("runtime", lambda e: e.runtime, str),
 )
+_MOST = 8  # differences named in a cell
 _TEXT = ("recipe", "kept", "runtime")
 
 
@@ -79,7 +80,7 @@ def render(board: Board) -> str:
     for entry in board.entries:
         cells = [Cell(show(value(entry)), _key(value(entry))) for _, value, show in _COLUMNS]
         cells[0] = Cell(place(entry, board.entries), entry.rank)
-        cells.insert(2, Cell("; ".join(f"{key} {_short(value)}" for key, value in entry.differs.items())))
+        cells.insert(2, Cell(_differs(entry)))
         lines.append(html.Row(tuple(cells), "final" if entry.rank == 1 else ""))
     return html.render(
         "compare.html",
@@ -92,6 +93,12 @@ def render(board: Board) -> str:
 
 def _key(value: Any) -> float | None:
     return html.key(getattr(value, "mean", value))
+
+
+def _differs(entry: Entry) -> str:
+    lines = [f"{key} {_short(value)}" for key, value in entry.differs.items()]
+    more = len(lines) - _MOST
+    return "; ".join(lines[:_MOST]) + (f"; {more} more, see --json" if more > 0 else "")
 
 
 def _short(value: Any) -> str:

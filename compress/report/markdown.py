@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress import bench_report
 from compress.report.tables import markdown, rows, size
 
 
@@ -42,6 +43,9 @@ def render(report: dict[str, Any]) -> str:
     others = ", ".join(_in_runtime(kind, ms) for kind, ms in report["other_runtimes_ms"].items())
     if others:
         lines += ["", f"The final model in every runtime installed here: {others}."]
+    for entry in report.get("elsewhere", []):
+        lines += ["", f"## Elsewhere: {bench_report.title(entry)}", "", bench_report.markdown(entry)]
+        lines += ["", bench_report.remarks(entry)]
     return "\n".join(lines) + "\n"
 
 

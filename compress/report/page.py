@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress import yamlio
+from compress import bench_report, yamlio
 from compress.report import html
 from compress.report.charts.effects import effects
 from compress.report.figures import figures
@@ -31,6 +31,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "photos": bool(report.get("flips")),
         "widths": "widths" in drawn or bool(ranks),
         "data": bool(report["data_notes"]),
+        "elsewhere": bool(report.get("elsewhere")),
     }
     sections = [(id, heading) for id, heading in _SECTIONS if present.get(id, True)]
     return html.render(
@@ -48,6 +49,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         ranks=_ranks(ranks),
         photo=lambda file: embedded(folder, file),
         recipe=yamlio.dump(dict(report["recipe"])),
+        elsewhere=[_elsewhere(entry) for entry in report.get("elsewhere", [])],
     )
 
 
@@ -61,6 +63,7 @@ _SECTIONS = (
     ("photos", "Photos that flipped"),
     ("widths", "Widths and ranks"),
     ("data", "The data"),
+    ("elsewhere", "On other machines"),
     ("recipe", "Recipe"),
     ("machine", "Machine"),
     ("again", "Run it again"),
@@ -78,6 +81,12 @@ def _ablation(report: Mapping[str, Any], folder: Path) -> Figure | None:
         return effects(content["effects"]) if same else None
     except (OSError, ValueError, LookupError, TypeError):  # none, or one that is being written
         return None
+
+
+def _elsewhere(entry: Mapping[str, Any]) -> tuple[str, list[Column], list[html.Row], str]:
+    columns = [Column(name, text=not i) for i, name in enumerate(bench_report.HEAD)]
+    lines = [html.Row(tuple(map(Cell, line))) for line in bench_report.cells(entry)]
+    return bench_report.title(entry), columns, lines, bench_report.remarks(entry)
 
 
 def steps_table(steps: Sequence[Mapping[str, Any]], final: str) -> tuple[list[Column], list[html.Row]]:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.bench_report import still_valid
 from compress.errors import InputError
 from compress.other_runtimes import times_in_other_runtimes
 from compress.report.figures import figures, write_figures
 from compress.report.markdown import render as render_markdown
 from compress.report.page import render as render_page
+from compress.runtimes.folder import Artifact
 from compress.spec import digest
 from compress.step import Step
 from compress.store import Store, write_text
+from compress.track import figures_of, tracking
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -32,7 +35,7 @@ _STEP_KEYS = {"label", "kind", "kept", "why", "f1_val", "f1_test", "latency_ms",
 _STEP_KEYS |= {"macs", "bytes", "score_val", "score_test", "f1_test_interval", "score_test_interval"}
 _STEP_KEYS |= {"latency_ratio_interval", "f1_per_class", "seconds", "notes"}
 # What reports of earlier versions, and of runs without it, lack.
-_OPTIONAL: dict[str, Any] = {"data_notes": [], "flips": None, "shapes": None, "test": None}
+_OPTIONAL: dict[str, Any] = {"data_notes": [], "flips": None, "shapes": None, "test": None, "elsewhere": []}
 
 
 @dataclass
@@ -74,11 +77,16 @@ class RunFolder:
 
     def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
         """Write each step down as it passes; the report once all stages are done, again after a control."""
-        for step in steps:
-            self.add(step)
-            if len(self.steps) > len(self.recipe.stages):
-                self.report = self.finish(store)
-            yield step
+        with tracking(self.recipe) as tracker:
+            for step in steps:
+                self.add(step)
+                if tracker:
+                    tracker.step(len(self.steps) - 1, step.label, figures_of(step), step.why)
+                if len(self.steps) > len(self.recipe.stages):
+                    self.report = self.finish(store)
+                yield step
+            if tracker and self.report:
+                tracker.report(self.path)
         self.lock.release()
 
     def log(self, line: str) -> None:
@@ -107,6 +115,7 @@ class RunFolder:
         report = build(self.recipe, self.steps, times)
         report["shapes"] = _shapes(store, baseline.key, final.key)
         report["flips"] = self._flips(baseline, final)
+        report["elsewhere"] = still_valid(self.path, report)
         write_report(self.path, report)
         return report
 
@@ -148,9 +157,9 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
         "machine": machine(),
         "runtime": json.loads((Path(final.artifact or "") / "artifact.json").read_text())["runtime"],
         "metric": recipe.metric.canonical(),
-        "baseline": steps[0].to_dict(),
-        "steps": [s.to_dict() for s in steps[1:] if s.kind != "control"],
-        "final": final.to_dict(),
+        "baseline": _with_content(steps[0]),
+        "steps": [_with_content(s) for s in steps[1:] if s.kind != "control"],
+        "final": _with_content(final),
         "control": controls[0].to_dict() if controls else None,
         "require": [{"met": one.ok, "line": one.line} for one in met],
         "other_runtimes_ms": times,
@@ -173,6 +182,11 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     write_text(path / "report.html", render_page(report, path))
     write_figures(path, list(figures(report).values()))
     write_text(path / "report.json", json.dumps(report, indent=1))
+
+
+def _with_content(step: Step) -> dict[str, Any]:
+    """What ``report --timing`` finds the step's artifact by."""
+    return {**step.to_dict(), "content": step.artifact and Artifact(Path(step.artifact)).content}
 
 
 def _shapes(store: Store, baseline: str, final: str) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def checked(
             raise InputError(f"the model takes {dtype} {want}, got {images.dtype} {got}")
         return run(images)
 
+    vars(call).update(vars(run))  # a GPU's stream, which the clock looks for
     return call
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
+from compress.runtimes.onnx_names import SCOPES as SCOPES
+from compress.runtimes.onnx_names import name_after_modules
 
 if TYPE_CHECKING:
     import onnx
@@ -16,14 +18,13 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
-SCOPES = "scopes"  # node metadata: names of the modules a node lies in, comma between
 
 
 def to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     """Export ``model`` (left as it is) in eval mode, batch norms folded, weights inside.
 
     The input is ``images``, the output ``logits``, their first dimension ``batch``. Of the exporter's
-    metadata only the modules each node comes from are kept (``SCOPES``).
+    metadata only the modules each node comes from are kept (``SCOPES``); nodes are named after them.
 
     Args:
         example: an input with any batch, at least 1.
@@ -173,6 +174,7 @@ def _tidy(proto: onnx.ModelProto) -> None:
         _set_metadata(node, {SCOPES: ",".join(s for s in scopes[:-1] if s)} if scopes else {})
     for item in [*graph.value_info, *graph.input, *graph.output, *graph.initializer, proto, graph]:
         _set_metadata(item, {})
+    name_after_modules(proto)
 
 
 def _set_metadata(item: Any, content: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from compress.runtimes.base import Run, Runtime
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnxruntime as ort
     from torch import Tensor, nn
 
     from compress.net import Quant
@@ -39,7 +40,23 @@ class OnnxRuntime(Runtime):
     def _open(self, file: Path, takes: dict[str, Any], batch: int | None) -> Run:
         import onnxruntime as ort
 
-        from compress.runtimes.onnx_export import BATCH, INPUT, OUTPUT
+        from compress.runtimes.onnx_export import INPUT, OUTPUT
+
+        options = self.session_options(batch)
+        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        outputs = [OUTPUT]
+
+        def run(images: np.ndarray) -> np.ndarray:
+            logits: np.ndarray = session.run(outputs, {INPUT: images})[0]
+            return logits
+
+        return run
+
+    def session_options(self, batch: int | None) -> ort.SessionOptions:
+        """What a session is opened with, profiled or not."""
+        import onnxruntime as ort
+
+        from compress.runtimes.onnx_export import BATCH
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -53,11 +70,4 @@ class OnnxRuntime(Runtime):
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         if batch is not None:
             options.add_free_dimension_override_by_name(BATCH, batch)
-        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        outputs = [OUTPUT]
-
-        def run(images: np.ndarray) -> np.ndarray:
-            logits: np.ndarray = session.run(outputs, {INPUT: images})[0]
-            return logits
-
-        return run
+        return options

@@ -34,37 +34,28 @@ class OpenvinoRuntime(Runtime):
     def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:
         import onnx
 
+        from compress.runtimes.onnx_export import OUTPUT
         from compress.runtimes.onnx_quantize import onnx_model
 
         if quant is not None and (line := missing_package("onnxruntime", None)) is not None:
             raise InputError(line)  # which quantises
         source = folder / "model.onnx"
-        onnx.save(onnx_model(model, example, quant), source)
+        proto = onnx_model(model, example, quant)
+        onnx.save(proto, source)
         made = _core().read_model(source)
-        for i, node in enumerate(
-            made.get_ordered_ops()
-        ):  # else numbered on from what this process read before
-            if node.get_friendly_name().startswith(f"{node.get_type_name()}_"):
+        last = next(node.name for node in proto.graph.node if OUTPUT in node.output)
+        for i, node in enumerate(made.get_ordered_ops()):
+            name = node.get_friendly_name()
+            if name.startswith(f"{node.get_type_name()}_"):  # else numbered on from the last net read here
                 node.set_friendly_name(f"{node.get_type_name()}_{i}")
+            elif name.split("/")[0] == OUTPUT:  # called after what it computes, not after its module
+                node.set_friendly_name(last + name.removeprefix(OUTPUT))
         _openvino().save_model(made, folder / _FILE, compress_to_fp16=False)
         source.unlink()
         return _FILE
 
     def _open(self, file: Path, takes: dict[str, Any], batch: int | None) -> Run:
-        model = _core().read_model(file)
-        model.reshape([batch or -1, *takes["shape"]])
-        compiled = _core().compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
-                "INFERENCE_NUM_THREADS": self.threads,
-                "ENABLE_CPU_PINNING": False,  # whoever times us pins
-                "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
-            },
-        )
-        request = compiled.create_infer_request()
+        request = self.compiled(file, takes, batch).create_infer_request()
         if batch is None:
 
             def run_any(images: np.ndarray) -> np.ndarray:
@@ -83,6 +74,23 @@ class OpenvinoRuntime(Runtime):
             return logits
 
         return run
+
+    def compiled(self, file: Path, takes: dict[str, Any], batch: int | None, **more: Any) -> Any:
+        """The model as it is run; ``more`` are properties of OpenVINO's besides, as a profiler's."""
+        model = _core().read_model(file)
+        model.reshape([batch or -1, *takes["shape"]])
+        return _core().compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
+                "INFERENCE_NUM_THREADS": self.threads,
+                "ENABLE_CPU_PINNING": False,  # whoever times us pins
+                "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
+                **more,
+            },
+        )
 
 
 @cache

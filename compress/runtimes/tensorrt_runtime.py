@@ -68,7 +68,7 @@ class TensorrtRuntime(Runtime):
         if plan is None:
             raise CompressError(f"{file}: TensorRT cannot build an engine from it")
         context = trt.Runtime(logger).deserialize_cuda_engine(plan).create_execution_context()
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
         def some(images: np.ndarray) -> np.ndarray:
             with torch.cuda.stream(stream):

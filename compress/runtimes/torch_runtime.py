@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -82,6 +83,7 @@ class TorchRuntime(Runtime):
 
         threads = self.threads
         with quiet():
+            module: Callable[[Tensor], Tensor]
             if file.name == _COMPILED:
                 module = torch._inductor.aoti_load_package(str(file))
             else:  # guards would check per call what ``checked`` has checked

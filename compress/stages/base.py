@@ -137,8 +137,8 @@ class Stage(Spec, ABC):
         """The stage itself, then one for each value of ``retry``."""
         if self.retry is None or self.strength is None:
             return [self]
-        weaker = [self.model_copy(update={self.strength: value, "retry": None}) for value in self.retry]
-        return [self, *weaker]
+        fields = {**dict(self), "retry": None}
+        return [self, *(type(self).model_validate({**fields, self.strength: v}) for v in self.retry)]
 
     @abstractmethod
     def plan(self, net: Net, ctx: Context) -> Plan:

@@ -40,15 +40,15 @@ def share_called_different(n, **how):
 
 
 @pytest.mark.parametrize("heavy", [False, True])
-@pytest.mark.parametrize(("blocks", "phi"), [(40, 0.0), (40, 0.3), (100, 0.5), (250, 0.6)])
+@pytest.mark.parametrize(("blocks", "phi"), [(40, 0.0), (40, 0.3), (80, 0.5), (160, 0.6)])
 def test_one_load_whose_blocks_depend_on_each_other(blocks, phi, heavy):
-    assert share_called_different(300, blocks=blocks, loads=1, phi=phi, heavy=heavy) <= 0.08
+    assert share_called_different(200, blocks=blocks, loads=1, phi=phi, heavy=heavy) <= 0.08
 
 
 @pytest.mark.parametrize("loads", [2, 4])
 @pytest.mark.parametrize(("blocks", "phi"), [(6, 0.0), (30, 0.3), (60, 0.6)])
 def test_loads_that_differ_for_good(loads, blocks, phi):
-    got = share_called_different(300, blocks=blocks, loads=loads, phi=phi, load_sd=0.02, noise=0.03)
+    got = share_called_different(200, blocks=blocks, loads=loads, phi=phi, load_sd=0.02, noise=0.03)
     assert got <= 0.08
 
 

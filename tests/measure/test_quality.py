@@ -1,10 +1,18 @@
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from compress.data.images import ImageSet
 from compress.errors import CompressError
-from compress.measure.quality import evaluate, f1_difference_interval, quality, score_interval
+from compress.measure.quality import (
+    calibration_error,
+    evaluate,
+    f1_difference_interval,
+    quality,
+    score_interval,
+)
 from compress.measure.score import F1Macs, F1Time
 from compress.ratio import Ratio
 
@@ -137,3 +145,54 @@ def test_evaluate_refuses_nonsense(run, named):
 def test_evaluate_refuses_an_empty_split():
     with pytest.raises(CompressError, match="empty"):
         evaluate(lambda b: b, images().take(np.array([], dtype=int)))
+
+
+def test_calibration_error_is_that_of_its_definition():
+    """Guo et al. 2017, bin by bin and image by image."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        targets, _ = some(n=150, seed=seed)
+        logits = rng.normal(size=(150, 4)) * rng.uniform(0.2, 6)
+        logits[np.arange(150), targets] += rng.uniform(0, 2)
+        slow = 0.0
+        for i in range(15):
+            hits, sure = [], []
+            for row, target in zip(logits, targets, strict=True):
+                p = [math.exp(v) for v in row]
+                top = max(p) / sum(p)
+                if i / 15 < top <= (i + 1) / 15:
+                    hits.append(int(np.argmax(row)) == target)
+                    sure.append(top)
+            if hits:
+                slow += len(hits) / 150 * abs(sum(hits) / len(hits) - sum(sure) / len(sure))
+        assert calibration_error(logits.astype(np.float32), targets) == pytest.approx(slow, abs=1e-6)
+
+
+def test_calibration_error_of_the_sure_and_of_the_honest():
+    targets = np.array([0, 1, 2, 3] * 50)
+    right = np.eye(4, dtype=np.float32)[targets]
+    assert calibration_error(1000 * right, targets) == pytest.approx(0.0)
+    assert calibration_error(1000 * np.roll(right, 1, axis=1), targets) == pytest.approx(1.0)
+    assert calibration_error(np.zeros((200, 4), np.float32), targets) == pytest.approx(0.0)
+    assert evaluate(lambda b: b[:, 0, :4, 0].astype(np.float32), images()).ece == pytest.approx(0.0)
+
+
+def test_the_scores_interval_is_that_of_drawing_images_and_times_again():
+    """A slow reference: images drawn one by one, class by class, for both models; the time beside them."""
+    targets, predictions = some(n=150, seed=3)
+    _, base = some(n=150, seed=3, right=0.6)
+    ratio = Ratio(0.6, 0.5, 0.72)
+    rng = np.random.default_rng(2)
+    slow = []
+    for _ in range(800):
+        index = np.concatenate(
+            [rng.choice(w, len(w)) for w in (np.flatnonzero(targets == t) for t in range(4))]
+        )
+        mine, other = (f1_score(targets[index], p[index], average="macro") for p in (predictions, base))
+        time = math.exp(rng.normal(math.log(0.6), (math.log(0.72) - math.log(0.5)) / 3.92))
+        slow.append(0.5 * time + 1 / (1 + math.exp(-20 * (other - mine))))
+    got = score_interval(F1Time(), targets, predictions, base, ratio, samples=4000)
+    assert got == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.03)
+    stated = F1Time(f1_base=0.7, time_base=2.0)
+    slow_stated = score_interval(stated, targets, predictions, base, ratio, base_time=2.0, samples=4000)
+    assert slow_stated != pytest.approx(got, abs=0.03)  # the base's own noise is no part of it then

@@ -79,3 +79,32 @@ def test_specs_read_from_a_recipe():
     for wrong in ({"kind": "f1_time", "time_base": 0}, {"kind": "f1"}, {"kind": "f1_time", "require": {}}):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
+
+
+def test_keys_without_an_effect_are_refused():
+    for wrong in (
+        {"kind": "f1_time", "f1_base": 0.7, "time_base": 9.0, "baseline": "runs/x"},
+        {"kind": "f1_macs", "baseline": "runs/x"},  # both its bases are constants by default
+        {"kind": "f1_macs", "time": "end_to_end"},
+        {"kind": "f1_macs", "time": "end_to_end", "require": {"f1": 0.5}},
+    ):
+        with pytest.raises(ValidationError, match="no effect"):
+            TypeAdapter(MetricSpec).validate_python(wrong)
+    for right in (
+        {"kind": "f1_time", "f1_base": 0.7, "baseline": "runs/x", "time": "end_to_end"},
+        {"kind": "f1_macs", "f1_base": None, "baseline": "runs/x"},
+        {"kind": "f1_macs", "time": "end_to_end", "require": {"time_ms": 5}},
+    ):
+        TypeAdapter(MetricSpec).validate_python(right)
+
+
+def test_the_baseline_must_be_an_exported_model(tmp_path):
+    assert F1Time().check() == []
+    metric = F1Time(baseline=tmp_path / "run")
+    (line,) = metric.check()
+    assert line.startswith(f"{tmp_path / 'run'}: neither artifact.json nor artifact/artifact.json there")
+    (tmp_path / "run" / "artifact").mkdir(parents=True)
+    assert metric.check() == [line]
+    (tmp_path / "run" / "artifact" / "artifact.json").write_text("{}")
+    assert metric.check() == []
+    assert F1Time(baseline=tmp_path / "run" / "artifact").check() == []

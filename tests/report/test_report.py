@@ -153,7 +153,7 @@ def test_a_report_of_an_earlier_version_is_still_read_and_drawn(tmp_path: Path) 
     for step in (content["baseline"], content["final"], *content["steps"]):
         for key in later:
             step.pop(key, None)
-    for key in ("data_notes", "flips", "shapes"):
+    for key in ("data_notes", "flips", "shapes", "test"):
         del content[key]
     (tmp_path / "report.json").write_text(json.dumps(content))
     write_report(tmp_path, read_report(tmp_path))

@@ -128,6 +128,8 @@ def report(**more: Any) -> dict[str, Any]:
         "data_notes": ["skipped 1 of 200 files: <a>.jpg"],
         "shapes": None,
         "flips": None,
+        "test": {"photos": 10, "digest": "t"},
+        "elsewhere": [],
         **more,
     }
 

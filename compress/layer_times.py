@@ -1,0 +1,187 @@
+"""A net layer by layer: what is counted, what the guidelines say, what the runtime's profiler measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.measure.counters import machine
+from compress.runtimes.profiling import UNATTRIBUTED, LayerTime, has_profiler, profile
+from compress.spec import digest
+from compress.store import Store, source_digest
+
+if TYPE_CHECKING:
+    from compress.latency_table.table import LatencyTable
+    from compress.measure.guidelines import Guidelines, LayerGuide
+    from compress.net import Net
+
+THE_NET = "(net)"  # what lies in no module of it: pixels to floats, layout
+_CONVS = ("dense", "pointwise", "depthwise", "grouped")
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """One layer.
+
+    Attributes:
+        name: the module, or ``THE_NET``.
+        kind: of ``LayerRow``, or of ``LayerTime`` for what only the runtime does (``reorder``).
+        shape: of its input and output, its kernel; empty for what only the runtime does.
+        params, macs, memory: counted; 0 likewise.
+        against: what the guidelines hold against it.
+        cost: what they predict, in MACs; None likewise.
+        table_ms: what the latency table predicts, None without one.
+        ms: measured by the profiler; 0 when it runs as part of another layer.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    params: int
+    macs: int
+    memory: int
+    against: tuple[str, ...]
+    cost: float | None
+    table_ms: float | None
+    ms: float
+
+
+def deployed_guidelines(net: Net) -> Guidelines:
+    """The guidelines on the net as it is exported: from uint8 pixels on; names begin with ``module.``."""
+    import torch
+
+    from compress.measure.guidelines import guidelines
+    from compress.runtimes.deploy import Deployed
+
+    size = net.preprocess.size
+    return guidelines(Deployed(net.module, net.preprocess), torch.zeros(1, size, size, 3, dtype=torch.uint8))
+
+
+def layer_lines(net: Net, times: Sequence[LayerTime], table: LatencyTable | None = None) -> list[LayerLine]:
+    """A line a layer in order, then what only the runtime does.
+
+    Args:
+        times: of ``profile`` of the exported net; an int8 one's, too.
+        table: calibrated, for a float net; left out, ``table_ms`` is None.
+    """
+    left = {(time.name, time.kind): time.ms for time in times}
+    guides: dict[tuple[str, str], list[LayerGuide]] = {}
+    for guide in deployed_guidelines(net).layers:
+        guides.setdefault((_own(guide.row.name), _family(guide.row.kind)), []).append(guide)
+    predicted: dict[tuple[str, str], float] | None = None
+    if table is not None and table.calibrated and net.quant is None:
+        predicted = {}
+        for name, kind, ms in table.layers(net):
+            key = (name if name != "module" else "", _family(kind))
+            predicted[key] = predicted.get(key, 0.0) + ms
+    lines = []
+    for (name, family), same in guides.items():
+        parts = [(_own(part), "act") for guide in same for part in guide.row.merged]
+        ms = sum(left.pop(key, 0.0) for key in dict.fromkeys([(name, family), *parts]))
+        lines.append(_line(name, same, predicted and predicted.get((name, family)), ms))
+    for (name, kind), ms in left.items():
+        lines.append(LayerLine(name or THE_NET, kind, "", 0, 0, 0, (), None, None, ms))
+    return lines
+
+
+def correlations(lines: Sequence[LayerLine]) -> dict[str, float]:
+    """Spearman's rank correlation of each prediction with the measured time, over the layers of the net."""
+    from scipy.stats import spearmanr
+
+    layers = [line for line in lines if line.cost is not None]
+    measured = [line.ms for line in layers]
+    predictions: dict[str, list[float]] = {
+        "MACs": [line.macs for line in layers],
+        "memory access": [line.memory for line in layers],
+        "guidelines": [line.cost or 0.0 for line in layers],
+    }
+    if all(line.table_ms is not None for line in layers):
+        predictions["latency table"] = [line.table_ms or 0.0 for line in layers]
+    found = {name: float(spearmanr(values, measured).statistic) for name, values in predictions.items()}
+    return {name: rho for name, rho in found.items() if np.isfinite(rho)}
+
+
+def layers_ms(
+    net: Net, key: str, artifact: Path, store: Store, whole_ms: float | None = None
+) -> list[dict[str, Any]] | None:
+    """``name``, ``kind``, ``ms`` and ``macs`` of every layer of an exported net, profiled once and stored.
+
+    Args:
+        key: addresses the net.
+        artifact: its folder; what it was exported for says which profiler.
+        whole_ms: the net's measured time; what its layers leave of it is a row of kind ``unattributed``.
+
+    Returns:
+        None where the runtime has no profiler.
+    """
+    from compress.runtimes.kinds import open_artifact
+
+    runtime, exported = open_artifact(artifact)
+    if not has_profiler(runtime):
+        return None
+    facts = machine()
+    asked = digest(
+        "layers", key, runtime.canonical(), facts["id"], facts["versions"], source_digest(__name__)
+    )
+    with store.lock(f"layers-{asked}"):
+        rows: list[dict[str, Any]] | None = store.value("layers", asked)
+        if rows is None:
+            size = net.preprocess.size
+            image = np.zeros((1, size, size, 3), np.uint8)
+            times = profile(runtime, exported, image, whole_ms=whole_ms)
+            rows = [
+                {
+                    name: value
+                    for name, value in asdict(line).items()
+                    if name in ("name", "kind", "ms", "macs")
+                }
+                for line in layer_lines(net, times)
+            ]
+            store.put_value("layers", asked, rows)
+    return rows
+
+
+def _line(name: str, same: Sequence[LayerGuide], predicted: float | None, ms: float) -> LayerLine:
+    """Several kernels of one module and kind are one line: profilers tell them apart no further."""
+    row = same[0].row
+    return LayerLine(
+        name=name or THE_NET,
+        kind=row.kind,
+        shape=_shape(same[0]) if len(same) == 1 else f"{len(same)} times",
+        params=sum(guide.row.params for guide in same),
+        macs=sum(guide.row.macs for guide in same),
+        memory=sum(guide.row.memory for guide in same),
+        against=tuple(dict.fromkeys(text for guide in same for text in guide.against)),
+        cost=sum(guide.cost for guide in same),
+        table_ms=predicted,
+        ms=ms,
+    )
+
+
+def _shape(guide: LayerGuide) -> str:
+    row = guide.row
+    sides = [str(side) if len(shape) == 3 else "" for shape in (row.shape, row.out) for side in shape[1:2]]
+    at = (
+        ""
+        if not any(sides) or row.out[1:] == (1, 1) == row.shape[1:]
+        else f" @{'>'.join(dict.fromkeys(sides))}"
+    )
+    wide = f"{row.shape[0]}>{row.out[0]}" if row.shape[0] != row.out[0] else f"{row.out[0]}"
+    return wide + at + (f" k{row.kernel[0]}" if row.kernel[0] > 1 else "")
+
+
+def _own(name: str) -> str:
+    """Its name in the net, which is ``module`` where it is deployed."""
+    return name.removeprefix("module").removeprefix(".")
+
+
+def _family(kind: str) -> str:
+    """Of a counted kind, as profilers tell kinds apart."""
+    return "conv" if kind in _CONVS else "linear" if kind == "vector" else kind
+
+
+__all__ = ["THE_NET", "UNATTRIBUTED", "LayerLine", "correlations", "layer_lines", "layers_ms"]

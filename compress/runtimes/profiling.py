@@ -1,0 +1,147 @@
+"""How long each layer of an artifact takes, as the runtime's own profiler says.
+
+A profiler slows what it watches: a small layer seems to take microseconds more than it does. The figures
+say where the time goes; how long the net takes is what ``compress.measure.latency`` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import CompressError, InputError
+from compress.measure.exclusive import exclusive
+from compress.runtimes.folder import Artifact
+
+if TYPE_CHECKING:
+    from compress.runtimes.base import Runtime
+
+UNATTRIBUTED = "unattributed"
+RUNS = 200
+_WARM_UP = 20
+
+Layers = dict[tuple[str, str], np.ndarray]  # (module, kind) -> milliseconds in each run
+
+# Operators as runtimes call them, in lower case, to the kinds of ``compress.ops.trace``.
+_KINDS = {
+    "conv": "conv conv2d fusedconv nhwcfusedconv qlinearconv convinteger convolution groupconvolution",
+    "linear": "linear addmm gemm matmul fusedgemm fusedmatmul qgemm qlinearmatmul matmulinteger "
+    "fullyconnected",
+    "pool": "globalaveragepool averagepool maxpool reducemean pooling adaptive_avg_pool2d mean max_pool2d "
+    "avg_pool2d qlinearglobalaveragepool qlinearaveragepool",
+    "mul": "mul div multiply divide qlinearmul",
+    "add": "add sub subtract qlinearadd",
+    "act": "relu relu6 clip clamp hardtanh hardswish hswish hardsigmoid sigmoid qlinearsigmoid gelu "
+    "quickgelu tanh swish silu prelu elu leakyrelu softmax",
+    "cat": "cat concat concatenation",
+    "reorder": "reorder reorderinput reorderoutput",
+    "quantize": "quantizelinear dequantizelinear fakequantize dynamicquantizelinear",
+    "copy": "cast convert to transpose permute _to_copy pad",
+}
+_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """What one layer takes of a call.
+
+    Attributes:
+        name: the module; empty for what the net itself does.
+        kind: ``conv``, ``linear``, ``pool``, ``add``, ``mul``, ``act``, ``cat``, ``copy``, ``reorder`` (the
+            runtime moves a map from one layout to another), ``quantize``, ``other`` or ``UNATTRIBUTED``
+            (what a call takes beyond its layers).
+        ms: milliseconds a call.
+        share: of all of them.
+    """
+
+    name: str
+    kind: str
+    ms: float
+    share: float
+
+
+def profile(
+    runtime: Runtime,
+    artifact: Artifact,
+    image: np.ndarray,
+    runs: int = RUNS,
+    *,
+    whole_ms: float | None = None,
+) -> tuple[LayerTime, ...]:
+    """Time of every layer in the runtime's own profiler, in order of execution.
+
+    Fused layers count as the convolution or linear layer among them. Each figure is the mean of the
+    middle half of ``runs`` calls: profilers round to microseconds, so that a median would be coarse.
+
+    Args:
+        artifact: a whole net or a bare module, exported for ``runtime``.
+        image: one input with its batch of 1.
+        whole_ms: what a call takes without the profiler; what its layers leave of it comes last, as
+            ``UNATTRIBUTED``.
+
+    Raises:
+        InputError: the runtime is not installed, or has no profiler here.
+        CompressError: the profiler gave nothing.
+    """
+    if line := runtime.missing():
+        raise InputError(line)
+    if (profiler := _profilers().get(runtime.kind)) is None:
+        raise InputError(f"{runtime.kind} has no profiler here; those with one: {', '.join(_profilers())}")
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, got {runs}")
+    with exclusive(runtime.threads):
+        found = profiler(runtime, artifact, image, runs + _WARM_UP)
+    if not found:
+        raise CompressError(f"the profiler of {runtime.kind} reported no layer")
+    inner = "preprocess" in artifact.meta  # a whole net, which ``Deployed`` calls "module"
+    layers: dict[tuple[str, str], float] = {}
+    for (name, kind), ms in found.items():
+        own = name.removeprefix("module").removeprefix(".") if inner else name
+        layers[own, kind] = layers.get((own, kind), 0.0) + _middle(ms[_WARM_UP:])
+    rest = max((whole_ms or 0.0) - sum(layers.values()), 0.0)
+    if whole_ms is not None:
+        layers["", UNATTRIBUTED] = rest
+    total = sum(layers.values())
+    return tuple(LayerTime(name, kind, ms, ms / total) for (name, kind), ms in layers.items())
+
+
+def has_profiler(runtime: Runtime) -> bool:
+    """Whether ``profile`` works in that runtime."""
+    return runtime.kind in _profilers() and not getattr(runtime, "compile", False)
+
+
+def kind_of(operator: str) -> str:
+    """The kind of a runtime's operator."""
+    return _KIND.get(operator.lower(), "other")
+
+
+def module_in(name: str) -> str:
+    """The module of what is called ``module/Operator``, as by ``name_after_modules``, and then something."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
+def by_run(records: Iterable[tuple[int, tuple[str, str], float]], runs: int) -> Layers:
+    """(run, layer, milliseconds) to the milliseconds of each layer in each run; several add up."""
+    found: Layers = {}
+    for run, layer, ms in records:
+        found.setdefault(layer, np.zeros(runs))[run] += ms
+    return found
+
+
+def _middle(values: np.ndarray) -> float:
+    ordered = np.sort(values)
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def _profilers() -> dict[str, Callable[[Any, Artifact, np.ndarray, int], Layers]]:
+    from compress.runtimes import profile_onnxruntime, profile_openvino, profile_torch
+
+    return {
+        "onnxruntime": profile_onnxruntime.profile,
+        "openvino": profile_openvino.profile,
+        "torch": profile_torch.profile,
+    }

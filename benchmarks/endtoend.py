@@ -22,6 +22,7 @@ import typer
 from PIL import Image
 
 from compress import FolderData, Recipe, TrainSpec, load, run
+from compress.data.fast import at_scale, shrunk
 from compress.data.folder import Group
 from compress.data.images import ImageSet
 from compress.measure.endtoend import Agreement
@@ -52,7 +53,7 @@ def main(
             image_size=size,
             group=None if drawn else Group(pattern=r"(\d+)", block=5),
         )
-        compare(data, 3 if drawn else epochs, width, seconds)
+        compare(data, min(epochs, 10) if drawn else epochs, width, seconds)
 
 
 def compare(data: FolderData, epochs: int, width: float, seconds: float) -> None:
@@ -146,8 +147,6 @@ def parts(module: Any, shipped: Any, files: list[bytes], size: int, seconds: flo
     """Where the time goes, each part alone, in one interleaved run."""
     import torch
 
-    from compress.data.fast import at_scale, shrunk
-
     photos = files[:: max(1, len(files) // 16)]
     images = [opened(photo) for photo in photos]
     resize, *rest = transforms(size).transforms
@@ -182,7 +181,7 @@ def parts(module: Any, shipped: Any, files: list[bytes], size: int, seconds: flo
         print(f"  {name:<28} {timing.median_ms:.3f} ms")
 
 
-def draw(root: Path, count: int = 40) -> None:
+def draw(root: Path, count: int = 60) -> None:
     """Photos to try it on: three shapes on noise, 256 x 192."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:192, 0:256]

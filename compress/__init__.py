@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from compress.models.zoo import YamlModel as YamlModel
     from compress.predict import load as load
     from compress.recipe import Recipe as Recipe
+    from compress.report.notebook import table as table
     from compress.report.run_folder import record as record
     from compress.runtimes.auto import AutoRuntime as AutoRuntime
     from compress.runtimes.onnxruntime_runtime import OnnxRuntime as OnnxRuntime
@@ -93,6 +94,7 @@ _HOME = {
     "load": "compress.predict",
     "record": "compress.report.run_folder",
     "run": "compress.chain",
+    "table": "compress.report.notebook",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -79,7 +79,12 @@ def report(
         Path | None, typer.Option(help="What `bench --json` printed on another machine: adds its times.")
     ] = None,
 ) -> None:
-    """Print a run's table and write its report.md and report.html again."""
+    """Print a run's table and write its report.md and report.html again; an ablation's page, too."""
+    from compress.report.ablation_page import rewrite
+
+    if page := rewrite(run):
+        print(page)
+        return
     from compress.bench_report import add_timing, show_elsewhere
     from compress.report.run_folder import read_report, write_report
     from compress.report.tables import rows, show

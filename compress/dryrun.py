@@ -66,7 +66,7 @@ class DryRun:
     def layers(self, log: Log) -> Layers | None:
         """Profile the exported net; None where the runtime has no profiler. Times the export, too."""
         from compress.latency_table.table import LatencyTable
-        from compress.layer_times import deployed_guidelines
+        from compress.measure.guidelines import guidelines
         from compress.measure.latency import interleaved
         from compress.measure.sections import bound
         from compress.runtimes.deploy import export_net
@@ -86,7 +86,8 @@ class DryRun:
             times = profile(runtime, artifact, image, whole_ms=whole)
         table = LatencyTable(runtime, self.lab.store)
         lines = layer_lines(self.net, times, table)
-        blocks = [block for block in deployed_guidelines(self.net).blocks if block.against]
+        found = guidelines(self.net.module, self.net.example())
+        blocks = [block for block in found.blocks if block.against]
         state = "the stored baseline" if self.trained else "the untrained backbone"
         return Layers(f"{state} in {runtime.kind}, one image", lines, blocks, whole)
 
@@ -104,13 +105,13 @@ class DryRun:
         counted = count(net.module, net.example())
         state = "trained, from the store" if self.trained else "untrained"
         yield (
-            f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers, memory access "
-            f"{counted.memory_bytes / 2**20:.1f} MiB, activations at most {counted.peak_bytes / 2**20:.2f} MiB "
-            f"at once ({state})"
+            f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers, "
+            f"{counted.memory_bytes / 2**20:.1f} MiB of memory access, "
+            f"{counted.peak_bytes / 2**20:.2f} MiB of activations at most ({state})"
         )
         yield f"runtime: {lab.measuring.runtime}"
         log("timing an epoch of training")
-        seconds = _epoch_seconds(lab)
+        seconds = epoch_seconds(lab)
         training = 0.0 if self.trained else recipe.train.epochs * seconds
         measuring = self._score_s()
         yield f"baseline: {recipe.train.epochs} epochs, about {_minutes(training)} to train"
@@ -133,8 +134,8 @@ class DryRun:
             training += (recipe.train.epochs + sum(map(stage_epochs, recipe.stages))) * seconds
             measuring += self._score_s()
         yield (
-            f"in all: at most about {_minutes(training)} of training and {_minutes(measuring)} of planning and "
-            "measuring here; teachers are left out"
+            f"in all: at most about {_minutes(training)} of training and {_minutes(measuring)} of planning "
+            "and measuring here; teachers are left out"
         )
 
     def _score_s(self) -> float:
@@ -142,7 +143,7 @@ class DryRun:
         return self.export_s + _SESSION_S
 
 
-def _epoch_seconds(lab: Lab) -> float:
+def epoch_seconds(lab: Lab) -> float:
     """One epoch of the backbone, from a few batches of training on a copy."""
     from compress.train import fit
 

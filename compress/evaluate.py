@@ -56,8 +56,7 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     }
     labels, threads = models["final"].labels, models["final"].runtime.threads
     base, macs = "baseline", report["baseline"]["macs"]
-    if metric.baseline is not None:
-        outside = Outside.load(metric.baseline, labels, threads)
+    if (outside := Outside.of(metric, labels, threads)) is not None:
         models["base"], base, macs = outside.model, "base", outside.macs
     files, targets = _labelled(Path(data), labels)
     logits, read, skipped = _logits(models, files, Path(data))

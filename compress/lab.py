@@ -15,6 +15,7 @@ from compress.data.pictures import Pictures
 from compress.errors import CompressError, InputError, NoEffectError
 from compress.inputs import backbone_of, code_of, content_of, fingerprint, seeded, splits_of
 from compress.measure.counters import machine
+from compress.outside import Outside
 from compress.scoring import Scorer
 from compress.spec import digest
 from compress.stages.base import Context, Plan, Stage
@@ -59,6 +60,7 @@ class Lab:
     base_key: str
     backbone: Net
     pictures: Pictures
+    outside: Outside | None
     scorer: Scorer | None = None
     trained: Net | None = None
 
@@ -83,6 +85,7 @@ class Lab:
         for stage in recipe.stages:
             source_digest(type(stage).__module__)
         splits = splits_of(recipe, data, log)
+        outside = Outside.of(recipe.metric, splits.labels, recipe.runtime.threads)
         backbone = backbone_of(recipe, model, splits)
         picked = random.Random(recipe.seed).sample(
             range(len(splits.train)), min(_CALIBRATION, len(splits.train))
@@ -99,14 +102,15 @@ class Lab:
         files = recipe.data if data is None else None  # one's own images have none
         how: How = "fast" if getattr(files, "decode", None) == "fast" else "reference"
         pictures = Pictures(getattr(files, "root", None), how, log)
-        return cls(recipe, splits, calib, store or Store(), log, progress, key, backbone, pictures)
+        store = store or Store()
+        return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside)
 
     def measure_in_runtime_of(self, net: Net) -> Scorer:
         """Resolve the runtime on the baseline ``net``; from here on stages can measure."""
         self.trained = net
         may = getattr(self.recipe.data, "decode", None) == "auto"
         given = (self.recipe.metric, self.splits, self.calib, self.store, self.pictures)
-        self.scorer = Scorer(self._runtime(net), *given, may_decode_fast=may)
+        self.scorer = Scorer(self._runtime(net), *given, may_decode_fast=may, outside=self.outside)
         return self.scorer
 
     def context(self, work: Path, size: int | None = None) -> Context:

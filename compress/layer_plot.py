@@ -37,6 +37,7 @@ def layer_plot(lines: Sequence[LayerLine], path: Path, title: str) -> None:
     from matplotlib.figure import Figure
 
     check_plot(path)
+    lines = [line for line in lines if line.ms]  # not what runs as a part of others
     total, costs = sum(line.ms for line in lines) * 1e3, sum(line.cost or 0.0 for line in lines)
     height = max(4.5, 0.185 * len(lines) + 1.6)
     figure = Figure(figsize=(13, height), layout="constrained")
@@ -53,7 +54,7 @@ def layer_plot(lines: Sequence[LayerLine], path: Path, title: str) -> None:
     )  # fmt: skip
     bars.set_yticks(rows, [f"{line.name}  {line.shape or line.kind}" for line in lines], fontsize=7.5)
     bars.set_ylim(len(lines) - 0.4, -0.6)
-    bars.set_xlabel("us a call, in the runtime's profiler")
+    bars.set_xlabel("us a call")
     bars.legend(loc="lower right", fontsize=9)
     bars.grid(axis="x", alpha=0.3)
     for kind in dict.fromkeys(kinds):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.layer_times import UNATTRIBUTED, LayerLine, correlations
+from compress.layer_times import LayerLine, correlations
 from compress.report.tables import count
+from compress.runtimes.profiling import UNATTRIBUTED
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from compress.measure.guidelines import BlockGuide
 
 
 def layer_table(lines: Sequence[LayerLine], title: str) -> Table:
@@ -44,11 +47,21 @@ def layer_table(lines: Sequence[LayerLine], title: str) -> Table:
 
 def layer_summary(lines: Sequence[LayerLine], whole_ms: float) -> list[str]:
     """How the layers add up, and how well each prediction ranks them."""
-    measured = sum(line.ms for line in lines if line.kind != UNATTRIBUTED)
+    watched = sum(line.watched_ms for line in lines)
     layers = [line for line in lines if line.cost is not None]
     ranks = ", ".join(f"{name} {rho:.2f}" for name, rho in correlations(lines).items())
     return [
-        f"layers together {measured:.3f} ms in the profiler, which slows small ones; the whole net without "
-        f"it {whole_ms:.3f} ms",
+        f"the whole net takes {whole_ms:.3f} ms; its layers together {watched:.3f} ms in the profiler"
+        + (", which slows small ones: taken off here" if watched > whole_ms else ""),
         f"rank correlation with the measured time over {len(layers)} layers: {ranks}",
     ]
+
+
+def block_lines(blocks: Sequence[BlockGuide]) -> list[str]:
+    """A line for each guideline that speaks against blocks."""
+    found: dict[str, list[str]] = {}
+    for block in blocks:
+        for text in block.against:
+            rule, _, why = text.partition(" ")
+            found.setdefault(rule, []).append(f"{block.name} ({why})")
+    return [f"{rule} speaks against {', '.join(names)}" for rule, names in sorted(found.items())]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.measure.counters import machine
-from compress.runtimes.profiling import UNATTRIBUTED, LayerTime, has_profiler, profile
+from compress.runtimes.profiling import LayerTime, has_profiler, profile
 from compress.spec import digest
 from compress.store import Store, source_digest
 
@@ -35,7 +35,8 @@ class LayerLine:
         against: what the guidelines hold against it.
         cost: what they predict, in MACs; None likewise.
         table_ms: what the latency table predicts, None without one.
-        ms: measured by the profiler; 0 when it runs as part of another layer.
+        ms: measured; 0 when it runs as part of another layer.
+        watched_ms: the same as the profiler has it, who slows small layers.
     """
 
     name: str
@@ -48,17 +49,7 @@ class LayerLine:
     cost: float | None
     table_ms: float | None
     ms: float
-
-
-def deployed_guidelines(net: Net) -> Guidelines:
-    """The guidelines on the net as it is exported: from uint8 pixels on; names begin with ``module.``."""
-    import torch
-
-    from compress.measure.guidelines import guidelines
-    from compress.runtimes.deploy import Deployed
-
-    size = net.preprocess.size
-    return guidelines(Deployed(net.module, net.preprocess), torch.zeros(1, size, size, 3, dtype=torch.uint8))
+    watched_ms: float
 
 
 def layer_lines(net: Net, times: Sequence[LayerTime], table: LatencyTable | None = None) -> list[LayerLine]:
@@ -68,23 +59,22 @@ def layer_lines(net: Net, times: Sequence[LayerTime], table: LatencyTable | None
         times: of ``profile`` of the exported net; an int8 one's, too.
         table: calibrated, for a float net; left out, ``table_ms`` is None.
     """
-    left = {(time.name, time.kind): time.ms for time in times}
+    left = {(time.name, time.kind): time for time in times}
     guides: dict[tuple[str, str], list[LayerGuide]] = {}
-    for guide in deployed_guidelines(net).layers:
+    for guide in _deployed(net).layers:
         guides.setdefault((_own(guide.row.name), _family(guide.row.kind)), []).append(guide)
-    predicted: dict[tuple[str, str], float] | None = None
+    predicted: dict[tuple[str, str], float] = {}
     if table is not None and table.calibrated and net.quant is None:
-        predicted = {}
         for name, kind, ms in table.layers(net):
-            key = (name if name != "module" else "", _family(kind))
-            predicted[key] = predicted.get(key, 0.0) + ms
+            predicted[name, _family(kind)] = predicted.get((name, _family(kind)), 0.0) + ms
     lines = []
     for (name, family), same in guides.items():
         parts = [(_own(part), "act") for guide in same for part in guide.row.merged]
-        ms = sum(left.pop(key, 0.0) for key in dict.fromkeys([(name, family), *parts]))
-        lines.append(_line(name, same, predicted and predicted.get((name, family)), ms))
-    for (name, kind), ms in left.items():
-        lines.append(LayerLine(name or THE_NET, kind, "", 0, 0, 0, (), None, None, ms))
+        own = [left.pop(key) for key in dict.fromkeys([(name, family), *parts]) if key in left]
+        lines.append(_line(name, same, predicted.get((name, family)), own))
+    for (name, kind), time in left.items():
+        counted = (0, 0, 0, (), None, None)
+        lines.append(LayerLine(name or THE_NET, kind, "", *counted, time.ms, time.watched_ms))
     return lines
 
 
@@ -133,19 +123,15 @@ def layers_ms(
             size = net.preprocess.size
             image = np.zeros((1, size, size, 3), np.uint8)
             times = profile(runtime, exported, image, whole_ms=whole_ms)
-            rows = [
-                {
-                    name: value
-                    for name, value in asdict(line).items()
-                    if name in ("name", "kind", "ms", "macs")
-                }
-                for line in layer_lines(net, times)
-            ]
+            lines = layer_lines(net, times)
+            rows = [{"name": o.name, "kind": o.kind, "ms": o.ms, "macs": o.macs} for o in lines]
             store.put_value("layers", asked, rows)
     return rows
 
 
-def _line(name: str, same: Sequence[LayerGuide], predicted: float | None, ms: float) -> LayerLine:
+def _line(
+    name: str, same: Sequence[LayerGuide], predicted: float | None, own: Sequence[LayerTime]
+) -> LayerLine:
     """Several kernels of one module and kind are one line: profilers tell them apart no further."""
     row = same[0].row
     return LayerLine(
@@ -158,20 +144,34 @@ def _line(name: str, same: Sequence[LayerGuide], predicted: float | None, ms: fl
         against=tuple(dict.fromkeys(text for guide in same for text in guide.against)),
         cost=sum(guide.cost for guide in same),
         table_ms=predicted,
-        ms=ms,
+        ms=sum(time.ms for time in own),
+        watched_ms=sum(time.watched_ms for time in own),
     )
 
 
 def _shape(guide: LayerGuide) -> str:
+    """``24>96 @28>14 k3``: channels, sides of the maps, kernel."""
     row = guide.row
-    sides = [str(side) if len(shape) == 3 else "" for shape in (row.shape, row.out) for side in shape[1:2]]
-    at = (
-        ""
-        if not any(sides) or row.out[1:] == (1, 1) == row.shape[1:]
-        else f" @{'>'.join(dict.fromkeys(sides))}"
-    )
-    wide = f"{row.shape[0]}>{row.out[0]}" if row.shape[0] != row.out[0] else f"{row.out[0]}"
-    return wide + at + (f" k{row.kernel[0]}" if row.kernel[0] > 1 else "")
+    wide = _arrow(row.shape[0], row.out[0])
+    if len(row.shape) == 3 and row.shape[1:] != (1, 1):
+        wide += f" @{_arrow(row.shape[1], row.out[1] if len(row.out) == 3 else 1)}"
+    return wide + (f" k{row.kernel[0]}" if row.kernel[0] > 1 else "")
+
+
+def _arrow(before: int, after: int) -> str:
+    return f"{before}" if before == after else f"{before}>{after}"
+
+
+def _deployed(net: Net) -> Guidelines:
+    """The guidelines on the net as it is exported: from uint8 pixels on."""
+    import torch
+
+    from compress.measure.guidelines import guidelines
+    from compress.runtimes.deploy import Deployed
+
+    size = net.preprocess.size
+    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    return guidelines(Deployed(net.module, net.preprocess), image)
 
 
 def _own(name: str) -> str:
@@ -182,6 +182,3 @@ def _own(name: str) -> str:
 def _family(kind: str) -> str:
     """Of a counted kind, as profilers tell kinds apart."""
     return "conv" if kind in _CONVS else "linear" if kind == "vector" else kind
-
-
-__all__ = ["THE_NET", "UNATTRIBUTED", "LayerLine", "correlations", "layer_lines", "layers_ms"]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import InputError
+from compress.measure.score import F1Macs
 from compress.predict import load
 
 if TYPE_CHECKING:
     from compress.data.images import ImageSet
     from compress.data.pictures import Pictures
+    from compress.measure.score import Metric
     from compress.predict import Predictor
 
 
@@ -34,12 +36,16 @@ class Outside:
     key: str
 
     @classmethod
-    def load(cls, path: Path, labels: tuple[str, ...], threads: int) -> Outside:
-        """The artifact at ``path``, or the final model of the run at ``path``.
+    def of(cls, metric: Metric, labels: tuple[str, ...], threads: int) -> Outside | None:
+        """The artifact, or the final model of the run, at ``metric.baseline``; None where that is not set.
 
         Raises:
-            InputError: no model there, one whose runtime is not installed, or one of other classes.
+            InputError: no model there, one whose runtime is not installed, or one of other classes; its
+                multiply-accumulates are not known, and the metric has no others to compare with.
         """
+        path = metric.baseline
+        if path is None:
+            return None
         model = load(path)
         if set(model.labels) != set(labels):
             known, wanted = ", ".join(model.labels), ", ".join(labels)
@@ -49,7 +55,13 @@ class Outside:
         hashed = hashlib.sha256()
         for file in files:
             hashed.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-        return cls(model, _macs(model.artifact.path), hashed.hexdigest()[:20])
+        macs = _macs(model.artifact.path)
+        if macs is None and isinstance(metric, F1Macs) and metric.macs_base is None:
+            raise InputError(
+                f"metric.baseline: {path} has no report beside it that says its multiply-accumulates: "
+                "give a run's folder, or metric.macs_base"
+            )
+        return cls(model, macs, hashed.hexdigest()[:20])
 
     def predictions(self, data: ImageSet, pictures: Pictures) -> list[int]:
         """Class indices of ``data``, its labels matched by name."""

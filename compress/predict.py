@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
@@ -69,6 +70,7 @@ class Predictor:
         if self.how == "fast" and (line := missing_package("simplejpeg", None)) is not None:
             raise InputError(f"{artifact.path} decodes images with it: {line}")
         self._loaded: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {}
+        self._lock = threading.Lock()  # a loaded model answers one call at a time
 
     def predict(self, images: Images) -> list[tuple[str, float]]:
         """The most probable label of each image and its probability.
@@ -96,12 +98,13 @@ class Predictor:
         Raises:
             InputError: another dtype or shape.
         """
-        if len(batch) == 1:
-            return self._run(1)(batch)
-        run = self._run(None)
-        if len(batch) <= _BATCH:
-            return run(batch)
-        return np.concatenate([run(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)])
+        with self._lock:
+            if len(batch) == 1:
+                return self._run(1)(batch)
+            run = self._run(None)
+            if len(batch) <= _BATCH:
+                return run(batch)
+            return np.concatenate([run(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)])
 
     def decode(self, images: Images) -> np.ndarray:
         """Images as the model takes them, uint8 N x size x size x 3: resized as in training.

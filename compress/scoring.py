@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.data.fast import How, decoder
-from compress.errors import InputError
 from compress.judging import Beside, Session, judge
+from compress.latency_table.table import LatencyTable
 from compress.measure.counters import count, machine
 from compress.measure.endtoend import Agreement, encoded, in_turn, labeller
 from compress.measure.latency import Loads, interleaved
 from compress.measure.quality import Quality, evaluate
-from compress.measure.score import F1Macs, Metric
+from compress.measure.score import Metric
 from compress.measure.sections import bound
 from compress.outside import Outside
 from compress.ratio import Ratio
@@ -76,6 +76,7 @@ class Scorer:
         calib: images on which an export must agree with its float module.
         pictures: where the splits' images come from, for other sizes and the end-to-end time.
         may_decode_fast: whether to look if fast decoding of files gives the labels of the reference.
+        outside: the model of ``metric.baseline``.
         baseline: set once the baseline is scored; every ratio is relative to it.
     """
 
@@ -86,6 +87,7 @@ class Scorer:
     store: Store
     pictures: Pictures
     may_decode_fast: bool = False
+    outside: Outside | None = None
     baseline: Scored | None = field(default=None)
 
     @property
@@ -114,6 +116,22 @@ class Scorer:
                 runs[name] = Loads(partial(self._bare, artifact, value))
             return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
 
+    def predict_ms(self, net: Net) -> float | None:
+        """Milliseconds of a net by the latency table; None where this machine has none, or for int8."""
+        known = self._table.calibrated and net.quant is None
+        return self._table.predict(net).ms if known else None
+
+    def predict_ratio(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> float | None:
+        """Time of one bare module over another's in the middle of a net, by the latency table."""
+        table = self._table
+        if not table.calibrated:
+            return None
+        return table.module_ms(candidate, example) / table.module_ms(reference, example)
+
+    @cached_property
+    def _table(self) -> LatencyTable:
+        return LatencyTable(self.spec, self.store)
+
     def f1(self, net: Net, data: ImageSet) -> float:
         """Macro F1 of the exported net."""
         with self._exported(net) as shipped:
@@ -130,7 +148,7 @@ class Scorer:
         key = digest(key, self.spec.canonical(), self._export_code(), self.may_decode_fast)
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
-        compared = [self.metric.time, self._outside.key if self._outside else None]
+        compared = [self.metric.time, self.outside.key if self.outside else None]
         asked = digest(key, others, compared, self.splits.fingerprint, *self.facts())
         with self.store.lock(f"measured-{asked}"):
             raw = self.store.value("measured", asked)
@@ -199,20 +217,10 @@ class Scorer:
         images = self.pictures.at(data, shipped.size, how)
         return evaluate(shipped.runtime.load(shipped.artifact, batch=None), images)
 
-    @cached_property
-    def _outside(self) -> Outside | None:
-        path = self.metric.baseline
-        return Outside.load(path, self.splits.labels, self.spec.threads) if path else None
-
     def _measure_outside(self) -> dict[str, Any] | None:
-        model = self._outside
+        model = self.outside
         if model is None:
             return None
-        if model.macs is None and isinstance(self.metric, F1Macs) and self.metric.macs_base is None:
-            raise InputError(
-                f"metric.baseline: {self.metric.baseline} has no report beside it that says its multiply-"
-                "accumulates: give a run's folder, or metric.macs_base"
-            )
         splits = {"val": self.splits.val, "test": self.splits.test}
         predicted = {name: model.predictions(data, self.pictures) for name, data in splits.items()}
         return {"predicted": predicted, "macs": model.macs}
@@ -222,7 +230,7 @@ class Scorer:
     def _sessions(self, shipped: Shipped, parent: Scored | None) -> dict[str, Session]:
         """The time that the metric counts, beside parent and base; and each kind beside the baseline."""
         own = self.baseline.shipped if self.baseline else None
-        outside = self._outside
+        outside = self.outside
         base = own if outside is None else _shipped(outside)
         counted = self._session(self.metric.time, shipped, base, parent.shipped if parent else None)
         found = {"counted": counted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from compress.htmltable import html_table
 from compress.ratio import Ratio
 
 if TYPE_CHECKING:
@@ -124,6 +125,14 @@ class Step:
     artifact: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     test: ImageSet | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        """For notebooks; ``compress.table(steps)`` shows several."""
+        row = self.to_dict()
+        names = ("f1_val", "f1_test", "latency_ratio", "params", "macs", "bytes", "score_val", "score_test")
+        figures = [(name.replace("_", " "), row[name]) for name in names if row[name] is not None]
+        state = "kept" if self.kept else "not kept" if self.score else "skipped"
+        return html_table(("", self.label), [(state, self.why), *figures])
 
     def to_dict(self) -> dict[str, Any]:
         """The report's STEP: nulls where nothing was measured."""

@@ -35,7 +35,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with a large ``baseline`` and a tiny ``artifact``, and ``openvino`` beside."""
     folder = tmp_path_factory.mktemp("models")
     layers = [nn.Conv2d(3, 64, 3), *(nn.Conv2d(64, 64, 3) for _ in range(4))]
-    large = Net(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess(32), tuple("a" * 64))
+    large = Net(
+        nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess(32), tuple("a" * 64)
+    )
     export_net(large, OnnxRuntime(), folder / "run" / "baseline")
     export_net(tiny_net(), OnnxRuntime(), folder / "run" / "artifact")
     export_net(tiny_net(), OpenvinoRuntime(), folder / "openvino")
@@ -58,9 +60,7 @@ def on_a_device(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
     absent = tmp_path_factory.mktemp("absent")
     for package in ABSENT.split():
         (absent / f"{package}.py").write_text(f"raise ImportError('{package} is not there')\n")
-    done = command(
-        models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=str(absent)
-    )
+    done = command(models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=str(absent))
     assert done.returncode == 0, done.stderr
     return Bench.model_validate(json.loads(done.stdout))
 

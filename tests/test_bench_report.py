@@ -12,7 +12,6 @@ from report_samples import report as sample
 from compress.__main__ import main
 from compress.bench import Bench
 from compress.bench_report import add_timing, markdown, remarks, still_valid
-from compress.errors import InputError
 from compress.measure.score import F1Time
 from compress.report.run_folder import read_report, write_report
 from compress.runtimes.folder import Artifact

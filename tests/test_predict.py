@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,16 @@ def test_many_images_are_the_same_as_one_by_one(run_folder):
     assert got.dtype == np.float32
     ones = np.concatenate([model.logits(batch[i : i + 1]) for i in range(0, 130, 13)])
     assert np.allclose(got[::13], ones, atol=1e-5)
+
+
+def test_calls_from_many_threads_do_not_mix(run_folder):
+    model = load(run_folder)
+    batch = np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8)
+    want = [model.logits(image[None]) for image in batch]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            got = list(pool.map(model.logits, [image[None] for image in batch]))
+            assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_a_run_gives_its_macs_and_an_artifact_alone_cannot(chain: list[Step], ot
     short = 1 - score_of(step).f1_test / base.f1_test
     want = score_of(step).macs / base.macs + (short if short > 0 else 0.5 * short)
     assert score_of(step).points_test == pytest.approx(want)
-    with pytest.raises(InputError, match=r"give a run's folder, or metric\.macs_base"):
+    with pytest.raises(InputError, match=r"give a run.s folder, or metric\.macs_base"):
         steps(recipe("no-macs", metric=metric.model_copy(update={"baseline": other})))
 
 

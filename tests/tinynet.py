@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from compress.data.images import ImageSet
+from compress.latency_table.table import LatencyTable
 from compress.data.pictures import Pictures
 from compress.net import Net, Preprocess
 from compress.spec import digest
@@ -93,8 +94,9 @@ class TorchBench:
     runtime = "torch"
     int8 = False
 
-    def __init__(self, rounds: int = 15) -> None:
+    def __init__(self, rounds: int = 15, table: LatencyTable | None = None) -> None:
         self.rounds = rounds
+        self.table = table
 
     def ratio(self, candidate: Net, reference: Net) -> Ratio:
         runs = [
@@ -105,6 +107,14 @@ class TorchBench:
 
     def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
         return self._ratio(_runner(candidate, example), _runner(reference, example))
+
+    def predict_ms(self, net: Net) -> float | None:
+        return self.table.predict(net).ms if self.table else None
+
+    def predict_ratio(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> float | None:
+        if self.table is None:
+            return None
+        return self.table.module_ms(candidate, example) / self.table.module_ms(reference, example)
 
     def f1(self, net: Net, data: ImageSet) -> float:
         x = net.preprocess.normalise(torch.from_numpy(data.images).permute(0, 3, 1, 2))

@@ -29,6 +29,7 @@ lower is better::
         "stage", "runtime", "set": {}, "contexts", "seeds": how many pairs of chains, how many seeds,
         "skipped": pairs (of contexts x seeds) in which the stage itself declined,
         "score_val", "score_test", "f1_val", "f1_test": EST of with minus without the stage,
+        "from_f1", "from_cost": the parts of score_val's mean by F1 and by time or MACs,
         "time": EST of time with / time without it (geometric mean),
         "verdict": "useful" | "harmful" | "useless" | "tie" | "skipped", "why": a line
       }],

@@ -22,11 +22,13 @@ class Effect:
         values: the strength it is the effect of, where the sweep has several; empty for all of them.
         contexts, seeds: how many pairs of chains a seed has, and how many seeds.
         skipped: of all contexts x seeds, those in which the stage declined by itself.
-        score_val to f1_test: with minus without it; scores fall when it helps.
+        score_val, score_test: with minus without it, below 0 when it helps.
+        from_f1, from_cost: the parts of score_val that come from F1, and from the time or the MACs.
+        f1_val, f1_test: with minus without it.
         time: of the time that the metric counts, with / without (geometric mean).
-        verdict: useful or harmful: the score's interval on val excludes 0. useless: it contains 0, is
-            narrower than the margin, and F1 and time do not move either. tie: anything else. skipped:
-            the stage declined everywhere.
+        verdict: useful or harmful: the interval of score_val excludes 0. useless: it contains 0 and lies
+            within the margin, as do both parts. tie: anything else, as a gain that costs as much, or an
+            interval too wide to tell. skipped: the stage declined everywhere.
     """
 
     stage: str
@@ -37,6 +39,8 @@ class Effect:
     skipped: int
     score_val: Estimate
     score_test: Estimate
+    from_f1: float
+    from_cost: float
     f1_val: Estimate
     f1_test: Estimate
     time: Estimate
@@ -107,8 +111,10 @@ def _effect(
         return measure(contrast, figure, seeds)
 
     skipped = sum(_declined(seed, chain, index) for seed in seeds for chain, _ in pairs)
-    val, f1, log_time = got("score_val"), got("f1_val"), got("time")
-    verdict, why = _verdict(val, f1, log_time, margin, skipped == len(pairs) * len(seeds))
+    val = got("score_val")
+    from_f1 = sum(_from_f1(seed, *pair) for seed in seeds for pair in pairs) / len(pairs) / len(seeds)
+    parts = from_f1, val.mean - from_f1
+    verdict, why = _verdict(val, parts, margin, skipped == len(pairs) * len(seeds))
     return Effect(
         stage=name,
         runtime=runtime,
@@ -118,31 +124,37 @@ def _effect(
         skipped=skipped,
         score_val=val,
         score_test=got("score_test"),
-        f1_val=f1,
+        from_f1=parts[0],
+        from_cost=parts[1],
+        f1_val=got("f1_val"),
         f1_test=got("f1_test"),
-        time=log_time.exp(),
+        time=got("time").exp(),
         verdict=verdict,
         why=why,
     )
 
 
-def _verdict(
-    score: Estimate, f1: Estimate, log_time: Estimate, margin: float, never: bool
-) -> tuple[str, str]:
+def _verdict(score: Estimate, parts: tuple[float, float], margin: float, never: bool) -> tuple[str, str]:
+    """Word and reason; ``parts``: points from F1 and from the time or MACs."""
     if never:
         return "skipped", "it declined in every chain, for the reasons its steps give"
-    moved = f"{score.mean:+.3f} points ({_range(score)})"
+    moved = f"{score.mean:+.3f} points ({_range(score)}; {parts[0]:+.3f} by F1, {parts[1]:+.3f} by its cost)"
     if not score.has_zero:
         return ("useful" if score.high < 0 else "harmful"), moved
-    if f1.has_zero and log_time.has_zero and max(-score.low, score.high) <= margin:
-        return "useless", f"{moved}; less than {margin:g} either way, and neither F1 nor time moves"
-    if f1.has_zero and log_time.has_zero:
-        return "tie", f"{moved}; the interval has 0 and is too wide to say more"
-    changes = [
-        f"F1 {f1.mean:+.3f}" if not f1.has_zero else "",
-        f"time x{log_time.exp().mean:.3f}" if not log_time.has_zero else "",
-    ]
-    return "tie", f"{moved}; {' and '.join(filter(None, changes))}, which the score does not tell from 0"
+    if max(-score.low, score.high, abs(parts[0]), abs(parts[1])) <= margin:
+        return "useless", f"{moved}: nothing beyond {margin:g} points either way"
+    if max(-score.low, score.high) <= margin:
+        return "tie", f"{moved}: what one gives the other takes"
+    return "tie", f"{moved}: with 0, and too wide to say that there is nothing"
+
+
+def _from_f1(seed: Seed, chain: Chain, without: Chain) -> float:
+    """Points on val that the change of F1 alone would make."""
+    new, old = seed.chains[chain].score, seed.chains[without].score
+    metric = seed.metric.with_base(f1=old.base.f1_val, time=old.base.time_ms, macs=old.base.macs)
+    time = old.base.time_ms * old.time.median
+    points = [metric.points(f1=f1, time=time, macs=old.macs) for f1 in (new.f1_val, old.f1_val)]
+    return points[0] - points[1]
 
 
 def _range(estimate: Estimate) -> str:

@@ -61,8 +61,7 @@ def estimate(values: Sequence[float], noise: Noise) -> Estimate:
     scatter = float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
     variance = max(scatter, noise.own) + noise.shared
     free = (len(values) - 1) * (variance / scatter) ** 2 if scatter > 0 else np.inf
-    half = float(t.ppf(0.975, free)) * variance**0.5
-    return Estimate(mean, mean - half, mean + half)
+    return _around(mean, float(t.ppf(0.975, free)) * variance**0.5)
 
 
 def behind_the_best(values: Floats, noise: Sequence[Noise]) -> list[Estimate]:
@@ -86,9 +85,13 @@ def behind_the_best(values: Floats, noise: Sequence[Noise]) -> list[Estimate]:
     for chain in range(chains):
         behind = float(means[chain] - means[best])
         variance = max(scatter, noise[chain].own) + noise[chain].shared
-        half = 0.0 if chain == best else factor * variance**0.5
-        found.append(Estimate(behind, behind - half, behind + half))
+        found.append(_around(behind, 0.0 if chain == best else factor * variance**0.5))
     return found
+
+
+def _around(mean: float, half: float) -> Estimate:
+    """Equal figures, summed up in another order, differ by dust: it is not told from 0."""
+    return Estimate(*(round(value, 12) + 0.0 for value in (mean, mean - half, mean + half)))
 
 
 @cache

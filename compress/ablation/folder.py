@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from compress.ablation.report import content, markdown, rows
 from compress.errors import InputError
+from compress.report.ablation_page import write_page
 from compress.store import write_text
 
 if TYPE_CHECKING:
@@ -59,10 +60,12 @@ class AblationFolder:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def write(self, ablation: Ablation) -> None:
-        """``ablation.json``, ``ablation.csv`` and ``report.md``."""
+        """``ablation.json``, ``ablation.csv``, ``report.md``, ``report.html`` and ``figures/``."""
+        found = content(ablation)
         write_text(self.path / "ablation.csv", rows(ablation))
         write_text(self.path / "report.md", markdown(ablation))
-        write_text(self.path / "ablation.json", json.dumps(content(ablation), indent=1))
+        write_page(self.path, found)
+        write_text(self.path / "ablation.json", json.dumps(found, indent=1))
 
 
 def _without_budget(recipe: Recipe) -> Recipe:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from compress.ablation.estimates import Estimate
+from compress.htmltable import html_table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -76,11 +76,8 @@ class Table(Sequence[T], Generic[T]):
         return "\n".join("| " + " | ".join(line) + " |" for line in [head, ruler, *body])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.heads())
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.cells()
-        )
-        return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{body}</table>"
+        head = self.heads()
+        return html_table(head, self.cells(), self.title, right=head[1:])
 
     def __str__(self) -> str:
         return self.markdown()

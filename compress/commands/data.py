@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from compress.commands.eda import eda
+
 group = typer.Typer(no_args_is_help=True, help="Make, fetch and look at image data sets.")
 
 # Longer ones are a file each in compress/commands/: group.command()(name).
+group.command()(eda)
 
 
 @group.command()

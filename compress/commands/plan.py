@@ -25,7 +25,7 @@ def plan(
 
     from compress.dryrun import DryRun
     from compress.layer_plot import check_plot, layer_plot
-    from compress.layer_table import layer_summary, layer_table
+    from compress.layer_table import block_lines, layer_summary, layer_table
 
     if plot is not None:
         check_plot(plot)
@@ -42,8 +42,8 @@ def plan(
         wide.print(layer_table(found.lines, found.title))
         for line in layer_summary(found.lines, found.whole_ms):
             print(line)
-        for block in found.blocks:
-            print(f"block {block.name.removeprefix('module.')}: {', '.join(block.against)}")
+        for line in block_lines(found.blocks):
+            print(line)
         if plot is not None:
             layer_plot(found.lines, plot, f"{value.name}: {found.title}")
             print(f"{plot}: the layers as a figure")

@@ -4,10 +4,10 @@ The hash is pHash (Zauner 2010) with 256 bits: signs of the lowest 16 x 16 cosin
 64 x 64 photo against their median. Two photos are near-duplicates when at most ``LIMIT`` bits differ and
 their 16 x 16 colour thumbnails correlate by ``ALIKE`` or more.
 
-LIMIT on TrashNet (2,000 photos): all 25 pairs up to 50 bits show one object in one pose, and from 56 on most
-pairs do not. Different photos differ in 128 bits on average, and one pair in a million by chance in 35.
-Consecutive shots of one object from another side differ in 82 bits or more, half of them in 120 and more: no
-hash tells them from strangers, and ``data.group`` has to keep them together.
+LIMIT on TrashNet (2,000 photos): all 26 pairs up to 52 bits show one object in one pose; from 54 on there are
+others among them. Consecutive shots, which show one object from another side, differ in 84 bits or more and
+half of them in 126, as many as photos of different classes (127): no hash tells them from strangers, and
+``data.group`` has to keep them together.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ nets' times, which are sums over it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,10 @@ from compress.latency_table.units import Unit, net_costs, rough
 
 Floats = NDArray[np.float64]
 
-_PULL = 0.05  # how much the rough figures count beside one net's time
+_PULL = 0.1  # how much the rough figures count beside one net's time
 _MISSED = 0.3  # how far a kernel's time may lie from its costs, relative
 _NOISE = 0.03  # relative error of a measured time
+_LEAST_GROUP = 0.02  # of the rough figures: what launches, weights and so on cost at least
 _LEAST = 0.3  # of a kernel's costs: what remains of it whatever was missed
 
 
@@ -42,7 +44,7 @@ class LatencyModel:
 
     def __init__(self, nets: Sequence[Sequence[Unit]], ms: Sequence[float]) -> None:
         times = np.asarray(ms, dtype=np.float64)
-        self._costs, self._scale = _fit(nets, times)
+        self._cost = _fit(nets, times)
         self._seen = list(dict.fromkeys(unit for net in nets for unit in net))
         at = {unit: i for i, unit in enumerate(self._seen)}
         self._sums = np.zeros((len(nets), len(at)))  # milliseconds of each kernel seen, by its costs
@@ -74,29 +76,44 @@ class LatencyModel:
     def _overhead(self, net: Sequence[Unit]) -> float:
         return sum(amount * self._cost(name) for name, amount in net_costs(net).items())
 
-    def _cost(self, name: str) -> float:
-        """As fitted; the rough figure, in this runtime's measure, of what no net had."""
-        return self._costs.get(name, rough(name) * self._scale)
+
+def _fit(nets: Sequence[Sequence[Unit]], times: Floats) -> Callable[[str], float]:
+    """Milliseconds of a cost, by its name: fitted in two steps, for there are more costs than nets.
+
+    First what launches, arithmetic, moving and weights cost at all in this runtime, relative to the rough
+    figures; then each kind of them around that.
+    """
+    rows: list[dict[str, float]] = []
+    for net in nets:
+        row = Counter(net_costs(net))
+        for unit in net:
+            row.update(unit.costs())
+        rows.append({name: amount * rough(name) for name, amount in row.items()})
+    names = sorted({name for row in rows for name in row})
+    table = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    groups = sorted({name.split(":")[0] for name in names})
+    within = np.array([[name.split(":")[0] == group for group in groups] for name in names], dtype=float)
+    scale = float(np.median(times / table.sum(axis=1)))
+    by_group = _least_squares(table @ within * scale, times)
+    group = dict(zip(groups, np.maximum(by_group, _LEAST_GROUP) * scale, strict=True))
+    around = np.array([group[name.split(":")[0]] for name in names])
+    fitted = dict(zip(names, _least_squares(table * around, times) * around, strict=True))
+
+    def cost(name: str) -> float:
+        return rough(name) * float(fitted.get(name, group.get(name.split(":")[0], scale)))
+
+    return cost
 
 
-def _fit(nets: Sequence[Sequence[Unit]], times: Floats) -> tuple[dict[str, float], float]:
-    """Milliseconds of each cost, and how far the rough figures are off on the whole."""
+def _least_squares(table: Floats, times: Floats) -> Floats:
+    """Factors of the columns, none negative, with the least relative errors; pulled towards 1."""
     from scipy.optimize import nnls
 
-    rows = []
-    for net in nets:
-        row: dict[str, float] = net_costs(net)
-        for unit in net:
-            for name, amount in unit.costs().items():
-                row[name] = row.get(name, 0.0) + amount
-        rows.append(row)
-    names = sorted({name for row in rows for name in row})
-    table = np.array([[row.get(name, 0.0) * rough(name) for name in names] for row in rows])
-    scale = float(np.median(times / table.sum(axis=1)))
-    left = np.vstack([table * scale / times[:, None], _PULL * np.eye(len(names))])
-    right = np.concatenate([np.ones(len(rows)), np.full(len(names), _PULL)])
-    factors, _ = nnls(left, right)
-    return {n: float(f) * rough(n) * scale for n, f in zip(names, factors, strict=True)}, scale
+    size = table.shape[1]
+    left = np.vstack([table / times[:, None], _PULL * np.eye(size)])
+    right = np.concatenate([np.ones(len(times)), np.full(size, _PULL)])
+    factors: Floats = nnls(left, right)[0]
+    return factors
 
 
 def _alike(one: Sequence[Unit], other: Sequence[Unit]) -> Floats:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple
 from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from compress.errors import CompressError
 from compress.latency_table.model import LatencyModel, Prediction
-from compress.latency_table.units import Unit, unit_of
+from compress.latency_table.units import Unit, unit_of, units_of
 from compress.measure.counters import machine
 from compress.spec import digest
 from compress.store import Store
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PROBES = 28
 _SECONDS = 0.8  # of timing a probe
 _FORMAT = 1  # of the stored rows
+_EXPORTING = ("torch", "onnxscript")  # what makes the graphs that runtimes run
 
 
 class LatencyTable:
@@ -39,7 +41,8 @@ class LatencyTable:
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         self.runtime = runtime
         self._store = store or Store()
-        self._key = digest("latency", _FORMAT, machine()["id"], machine()["versions"], runtime.canonical())
+        versions = {name: _version(name) for name in (*runtime.packages, *runtime.exporters, *_EXPORTING)}
+        self._key = digest("latency", _FORMAT, machine()["id"], versions, runtime.canonical())
 
     @property
     def calibrated(self) -> bool:
@@ -86,11 +89,9 @@ class LatencyTable:
         """
         return self.model.predict([unit for unit, _ in self._units(net)])
 
-    def predict_module(self, module: nn.Module, example: Tensor) -> Prediction:
-        """The time of a bare module in the middle of a net; see ``predict``."""
-        from compress.latency_table.units import units_of
-
-        return self.model.predict(units_of(module, example))
+    def module_ms(self, module: nn.Module, example: Tensor) -> float:
+        """Milliseconds of a bare module in the middle of a net; see ``predict``."""
+        return sum(self.model.unit_ms(units_of(module, example)))
 
     def layers(self, net: Net) -> list[tuple[str, str, float]]:
         """Module, kind and milliseconds of each kernel of ``net`` as deployed; see ``predict``."""
@@ -134,4 +135,13 @@ class LatencyTable:
         size = net.preprocess.size
         example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
         found = kernels(trace(Deployed(net.module, net.preprocess), example))
-        return [(unit_of(kernel), kernel.op.module.removeprefix("module.")) for kernel in found]
+        return [
+            (unit_of(kernel), kernel.op.module.removeprefix("module").removeprefix(".")) for kernel in found
+        ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

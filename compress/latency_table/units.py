@@ -78,12 +78,12 @@ class Unit:
             full_in = 1.0 if self.inputs < 4 else _padded(self.inputs)
             full_out = _padded(self.outputs)
             across = full_out if self.kind == "depthwise" else full_in * full_out
-            found[f"macs:{wide}"] += self.macs * across
-            found[f"moved:{wide}"] += self.read * full_in + self.written * full_out
+            found[f"macs:{wide}"] += round(self.macs * across)
+            found[f"moved:{wide}"] += round(self.read * full_in + self.written * full_out)
             found[f"weights:{self.kind}"] += self.weights
         else:
             found[f"moved:{self.kind}"] += self.read + self.written
-        return dict(found)
+        return {name: float(amount) for name, amount in found.items()}
 
     def place(self) -> tuple[float, ...]:
         """Where it lies among units of its kind: those a distance of 1 apart are still alike."""

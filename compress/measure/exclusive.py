@@ -16,7 +16,7 @@ from compress.errors import CompressError
 
 _PROBED_CORES = 6  # with more cores than this, so many of them are looked at
 _PROBE_S = 0.015
-_RR: int | None = getattr(os, "SCHED_RR", None)  # Linux; macOS has no such call
+_RR: int | None = os.SCHED_RR if hasattr(os, "sched_setscheduler") else None  # Linux
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def least_memory(macs: int, positions: int) -> float:
 def block_names(module: nn.Module, names: Sequence[str]) -> list[str]:
     """For each of ``names`` the block it lies in: its outermost module that is no mere list of others.
 
-    A sequence of modules is entered, until one has layers without parts among its own.
+    A sequence of modules is entered, unless it is made of single layers only.
     """
     from torch import nn
 
@@ -143,7 +143,7 @@ def block_names(module: nn.Module, names: Sequence[str]) -> list[str]:
         for depth, part in enumerate(parts, 1):
             at = at.get_submodule(part)
             listed = isinstance(at, nn.Sequential | nn.ModuleList)
-            if not listed or any(next(child.children(), None) is None for child in at.children()):
+            if not listed or all(next(child.children(), None) is None for child in at.children()):
                 return ".".join(parts[:depth])
         return name
 

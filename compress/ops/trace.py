@@ -35,7 +35,7 @@ _KINDS = {
     "pool": "mean _adaptive_avg_pool2d avg_pool2d max_pool2d_with_indices",
     "cat": "cat",
     "view": "view _unsafe_view reshape permute t transpose unsqueeze squeeze expand flatten unflatten slice "
-    "select alias detach split split_with_sizes chunk unbind",
+    "select alias detach split split_with_sizes chunk unbind as_strided _reshape_alias",
     "copy": "clone _to_copy copy contiguous constant_pad_nd",
 }
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}

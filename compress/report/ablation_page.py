@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compress import yamlio
+from compress.errors import InputError
 from compress.report import html
 from compress.report.charts.effects import effects, label_of, ranking
 from compress.report.figures import write_figures
@@ -41,6 +43,24 @@ def write_page(path: Path, content: Mapping[str, Any]) -> None:
     drawn = figures(content)
     write_text(path / "report.html", render(content, path, drawn))
     write_figures(path, list(drawn.values()))
+
+
+def rewrite(path: Path) -> Path | None:
+    """Draw an ablation's page again; None where ``path`` is no ablation's folder.
+
+    Raises:
+        InputError: its ``ablation.json`` is damaged.
+    """
+    from jinja2 import UndefinedError
+
+    file = path / "ablation.json"
+    if not file.is_file():
+        return None
+    try:
+        write_page(path, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, LookupError, TypeError, UndefinedError) as error:
+        raise InputError(f"{file}: damaged ({error}); run its recipe again to write it anew") from error
+    return path / "report.html"
 
 
 def render(content: Mapping[str, Any], folder: Path, drawn: Mapping[str, Figure]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from compress.htmltable import html_table as html_table
+from compress.htmltable import shown as shown
 from compress.report.marks import Figure
 from compress.report.svg import inline
 
@@ -68,31 +68,3 @@ def numbers(figure: Figure) -> tuple[list[Column], list[Row]]:
 def key(value: Any) -> float | None:
     """What a number is sorted by; None for what is no number."""
     return value if isinstance(value, int | float) else None
-
-
-def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
-    """A plain HTML table for ``_repr_html_``: numbers to the right, None as "-", all escaped."""
-    body = [list(row) for row in rows]
-    left = [all(isinstance(row[i], str) for row in body) for i in range(len(columns))]
-    align = ["left" if text else "right" for text in left]
-    head = "".join(
-        f'<th style="text-align:{a}">{escape(str(name))}</th>' for name, a in zip(columns, align, strict=True)
-    )
-    lines = [
-        "<tr>"
-        + "".join(
-            f'<td style="text-align:{a}">{escape(shown(value))}</td>'
-            for value, a in zip(row, align, strict=True)
-        )
-        + "</tr>"
-        for row in body
-    ]
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def shown(value: Any) -> str:
-    """A cell's text: None as "-", floats to three decimals."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -86,6 +86,12 @@ class Figure:
     legend: tuple[tuple[Role, str], ...] = ()
     min_width: int = 0
 
+    def _repr_svg_(self) -> str:
+        """For notebooks."""
+        from compress.report.svg import file
+
+        return file(self)
+
 
 def short(text: str, length: int) -> str:
     """At most ``length`` characters; the end of a dotted name says more than its start."""

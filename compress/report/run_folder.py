@@ -114,6 +114,8 @@ class RunFolder:
         times = times_in_other_runtimes(net, final.key, store, self.recipe.runtime.threads)
         report = build(self.recipe, self.steps, times)
         report["shapes"] = _shapes(store, baseline.key, final.key)
+        for name, step in (("baseline", baseline), ("final", final)):
+            report[name]["layers_ms"] = _layers_ms(step, store)
         report["flips"] = self._flips(baseline, final)
         report["elsewhere"] = still_valid(self.path, report)
         write_report(self.path, report)
@@ -187,6 +189,16 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 def _with_content(step: Step) -> dict[str, Any]:
     """What ``report --timing`` finds the step's artifact by."""
     return {**step.to_dict(), "content": step.artifact and Artifact(Path(step.artifact)).content}
+
+
+def _layers_ms(step: Step, store: Store) -> list[dict[str, Any]] | None:
+    """Where the time of a step's artifact goes; None where its runtime has no profiler."""
+    from compress.layer_times import layers_ms
+
+    net = store.net(step.key)
+    if net is None or step.artifact is None or step.score is None:
+        return None
+    return layers_ms(net, step.key, Path(step.artifact), store, step.score.latency.median)
 
 
 def _shapes(store: Store, baseline: str, final: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +79,15 @@ def rows(report: Mapping[str, Any]) -> list[Row]:
     Each with ``ms``: the baseline's time times the step's paired ratio, so that times of different moments
     compare.
     """
-    base, control = report["baseline"], report["control"]
-    steps = [base, *report["steps"], *([control] if control else [])]
-    return [
-        {**s, "ms": s["latency_ratio"] and base["latency_ms"]["median"] * s["latency_ratio"]} for s in steps
-    ]
+    control = report["control"]
+    return with_ms([report["baseline"], *report["steps"], *([control] if control else [])])
+
+
+def with_ms(steps: Iterable[Row]) -> list[Row]:
+    """The same of a sequence of STEPs that begins with the baseline."""
+    found = list(steps)
+    base = found[0]["latency_ms"]["median"] if found else 0.0
+    return [{**step, "ms": step["latency_ratio"] and base * step["latency_ratio"]} for step in found]
 
 
 def dropped(row: Row) -> bool:

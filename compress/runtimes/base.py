@@ -70,7 +70,8 @@ class Runtime(Spec, ABC):
 
     def load(self, artifact: Artifact, batch: int | None = 1) -> Run:
         """A function from an input batch to logits (float32 N x C) that the caller owns; without torch
-        where the format allows. ``batch`` fixes the batch for speed; None leaves it free.
+        where the format allows. ``batch`` fixes the batch for speed; None leaves it free. One call at a
+        time: threads that call together load one each.
 
         Raises:
             InputError: a package is not installed; on a call, an input of another dtype or shape.

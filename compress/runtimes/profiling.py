@@ -1,11 +1,13 @@
 """How long each layer of an artifact takes, as the runtime's own profiler says.
 
-A profiler slows what it watches: a small layer seems to take microseconds more than it does. The figures
-say where the time goes; how long the net takes is what ``compress.measure.latency`` measures.
+A profiler slows what it watches: a small layer seems to take microseconds more than it does, and most
+layers of a small net are small. Given the whole net's time, as ``compress.measure.latency`` measures it,
+what the profiler adds to each kernel is taken off again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,16 @@ UNATTRIBUTED = "unattributed"
 RUNS = 200
 _WARM_UP = 20
 
-Layers = dict[tuple[str, str], np.ndarray]  # (module, kind) -> milliseconds in each run
+
+@dataclass(frozen=True)
+class Watched:
+    """What a profiler reports of one layer: milliseconds in each run, and how many kernels that is."""
+
+    ms: np.ndarray
+    kernels: int
+
+
+Layers = dict[tuple[str, str], Watched]  # by module and kind
 
 # Operators as runtimes call them, in lower case, to the kinds of ``compress.ops.trace``.
 _KINDS = {
@@ -55,12 +66,14 @@ class LayerTime:
             (what a call takes beyond its layers).
         ms: milliseconds a call.
         share: of all of them.
+        watched_ms: as the profiler has it.
     """
 
     name: str
     kind: str
     ms: float
     share: float
+    watched_ms: float
 
 
 def profile(
@@ -79,7 +92,8 @@ def profile(
     Args:
         artifact: a whole net or a bare module, exported for ``runtime``.
         image: one input with its batch of 1.
-        whole_ms: what a call takes without the profiler; what its layers leave of it comes last, as
+        whole_ms: what a call takes without the profiler. Where the layers together take longer, as much is
+            taken off every kernel as makes them equal; where they take less, the rest comes last, as
             ``UNATTRIBUTED``.
 
     Raises:
@@ -97,15 +111,38 @@ def profile(
     if not found:
         raise CompressError(f"the profiler of {runtime.kind} reported no layer")
     inner = "preprocess" in artifact.meta  # a whole net, which ``Deployed`` calls "module"
-    layers: dict[tuple[str, str], float] = {}
-    for (name, kind), ms in found.items():
-        own = name.removeprefix("module").removeprefix(".") if inner else name
-        layers[own, kind] = layers.get((own, kind), 0.0) + _middle(ms[_WARM_UP:])
-    rest = max((whole_ms or 0.0) - sum(layers.values()), 0.0)
+    keys = [(name.removeprefix("module").removeprefix(".") if inner else name, kind) for name, kind in found]
+    watched = np.array([_middle(one.ms[_WARM_UP:]) for one in found.values()])
+    kernels = np.array([one.kernels for one in found.values()])
+    ms = watched if whole_ms is None else without_profiler(watched, kernels, whole_ms)
     if whole_ms is not None:
-        layers["", UNATTRIBUTED] = rest
-    total = sum(layers.values())
-    return tuple(LayerTime(name, kind, ms, ms / total) for (name, kind), ms in layers.items())
+        keys.append(("", UNATTRIBUTED))
+        rest = max(whole_ms - float(ms.sum()), 0.0)
+        ms, watched = np.append(ms, rest), np.append(watched, 0.0)
+    return tuple(
+        LayerTime(*key, float(one), float(one / ms.sum()), float(seen))
+        for key, one, seen in zip(keys, ms, watched, strict=True)
+    )
+
+
+def without_profiler(ms: np.ndarray, kernels: np.ndarray, whole_ms: float) -> np.ndarray:
+    """``ms`` less the same for each kernel, so that they sum to ``whole_ms`` at most.
+
+    A layer keeps at least a twentieth of what was reported: of a kernel shorter than what the profiler adds
+    no more is known than that it is short.
+    """
+    least = ms / 20
+
+    def left(each: float) -> np.ndarray:
+        return np.maximum(ms - each * kernels, least)
+
+    if ms.sum() <= whole_ms:
+        return ms
+    low, high = 0.0, float(ms.max())
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if left(middle).sum() > whole_ms else (low, middle)
+    return left(high)
 
 
 def has_profiler(runtime: Runtime) -> bool:
@@ -124,11 +161,13 @@ def module_in(name: str) -> str:
 
 
 def by_run(records: Iterable[tuple[int, tuple[str, str], float]], runs: int) -> Layers:
-    """(run, layer, milliseconds) to the milliseconds of each layer in each run; several add up."""
-    found: Layers = {}
+    """(run, layer, milliseconds) of every kernel to what each layer took; its kernels add up."""
+    found: dict[tuple[str, str], np.ndarray] = {}
+    kernels: Counter[tuple[str, str]] = Counter()
     for run, layer, ms in records:
         found.setdefault(layer, np.zeros(runs))[run] += ms
-    return found
+        kernels[layer] += 1
+    return {layer: Watched(ms, round(kernels[layer] / runs)) for layer, ms in found.items()}
 
 
 def _middle(values: np.ndarray) -> float:

@@ -57,6 +57,12 @@ class Bench(Protocol):
     def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
         """The same for bare modules taking ``example`` (float32, batch 1)."""
 
+    def predict_ms(self, net: Net) -> float | None:
+        """Milliseconds of a float net as this machine's latency table has it; None without a table."""
+
+    def predict_ratio(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> float | None:
+        """Time of one bare module over another's within a net, by the table; None without one."""
+
     def f1(self, net: Net, data: ImageSet) -> float:
         """Macro F1 of the exported net."""
 

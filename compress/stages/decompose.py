@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compress.ops.surgery import LayerCall
 
 _SMALL = 0.005  # of the net's MACs: below, a layer cannot pay for its timing
+_HOPELESS = 1.0  # predicted time relative to the layer's from which on timing it would be wasted
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Decompose(Stage):
 
     Ranks keep ``energy`` of each layer's singular values. A layer is factorised only if its factors,
     timed beside it on its true input in the run's runtime, are faster with certainty; all of them
-    together must make the whole net faster. Then batch norm statistics are taken anew and the net is
-    fine-tuned.
+    together must make the whole net faster. Layers whose factors this machine's latency table (``python
+    -m compress calibrate``) expects to be no faster are not timed. Then batch norm statistics are taken
+    anew and the net is fine-tuned.
     """
 
     kind: Literal["decompose"] = "decompose"
@@ -59,9 +61,16 @@ class Decompose(Stage):
         groups = self._groups(net, left)
         if not groups:
             return Plan(skip=f"nothing to factorise: {_listed(left)}")
+        groups, hopeless = self._worth_timing(groups, net.module, ctx)
         for group in groups[self.max_layers :]:
             left[f"not timed (max_layers is {self.max_layers})"] += len(group)
 
+        if hopeless:
+            known = f"no faster by the latency table of {ctx.bench.runtime}"
+            left[known] = sum(len(group) for group, _ in hopeless)
+            if not groups:
+                least = min(times for _, times in hopeless)
+                return Plan(skip=f"{_listed(left)} (best {least:.2f}x the time)", measured=True)
         timed = [(group, self._time(group[0], net.module, ctx)) for group in groups[: self.max_layers]]
         what: dict[str, list[int]] = {}
         for group, ratio in timed:
@@ -155,14 +164,31 @@ class Decompose(Stage):
         rank = ranks.matrix_rank(layer.weight, self.energy, self.round_to)
         return (rank,), ranks.svd_macs(layer, rank)
 
+    def _worth_timing(
+        self, groups: list[list[_Candidate]], module: nn.Module, ctx: Context
+    ) -> tuple[list[list[_Candidate]], list[tuple[list[_Candidate], float]]]:
+        """Those that may be faster for all the latency table knows; the others with its expectation."""
+        worth, hopeless = [], []
+        for group in groups:
+            times = ctx.bench.predict_ratio(*_alternatives(group[0], module))
+            if times is not None and times >= _HOPELESS:
+                hopeless.append((group, times))
+            else:
+                worth.append(group)
+        return worth, hopeless
+
     def _time(self, candidate: _Candidate, module: nn.Module, ctx: Context) -> Ratio:
-        import copy
+        return ctx.bench.ratio_modules(*_alternatives(candidate, module))
 
-        import torch
 
-        layer = copy.deepcopy(module.get_submodule(candidate.name)).eval()
-        example = torch.zeros(1, *candidate.shape[1:])
-        return ctx.bench.ratio_modules(factorise(layer, candidate.ranks), layer, example)
+def _alternatives(candidate: _Candidate, module: nn.Module) -> tuple[nn.Module, nn.Module, Tensor]:
+    """The layer's factors, the layer, and an input of both."""
+    import copy
+
+    import torch
+
+    layer = copy.deepcopy(module.get_submodule(candidate.name)).eval()
+    return factorise(layer, candidate.ranks), layer, torch.zeros(1, *candidate.shape[1:])
 
 
 def factorise(layer: nn.Module, ranks: list[int] | tuple[int, ...]) -> nn.Module:

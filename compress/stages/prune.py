@@ -103,7 +103,8 @@ class Prune(Stage):
         rated = None
         if self.engine == "torch_pruning" and self.scope != "local":
             rated = scores(net.module, net.example(), groups, self.importance, self._rating(net, ctx))
-        order, macs = notches(groups, rated), _Slim(net, groups).macs
+        slim = _Slim(net, groups)
+        order, macs = notches(groups, rated), slim.macs
         full = macs({})
         self._check_reach(1 - macs(widths_after(order)) / full)
         taken = nearest(order, macs, full * (1 - self.target), tolerance=full * 0.005)
@@ -118,7 +119,8 @@ class Prune(Stage):
             "widths": widths,
             "macs": [full, *map(macs, widths)],
         }
-        return Plan(what=what, notes=(*self._notes(what, groups), *_left(fixed)))
+        notes = [*self._notes(what, groups), *_predicted(net, slim.at(widths[-1]), ctx)]
+        return Plan(what=what, notes=(*notes, *_left(fixed)))
 
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         """Prunes, re-estimates batch normalisation and fine-tunes, as often as the plan has steps."""
@@ -203,17 +205,33 @@ class _Slim:
         self._known: dict[tuple[tuple[str, int], ...], int] = {}
 
     def macs(self, widths: dict[str, int]) -> int:
-        from compress.ops.channels import remove_channels
         from compress.ops.flops import count_macs
-        from compress.ops.widths import lowest
 
         key = tuple(sorted(widths.items()))
         if key not in self._known:
-            module = copy.deepcopy(self._net.module)
-            removed = {name: lowest(self._groups[name], width) for name, width in widths.items()}
-            remove_channels(module, self._net.example(), removed)
-            self._known[key] = count_macs(module, self._net.example())
+            self._known[key] = count_macs(self.at(widths), self._net.example())
         return self._known[key]
+
+    def at(self, widths: dict[str, int]) -> nn.Module:
+        """A pruned copy; which channels are left is without meaning."""
+        from compress.ops.channels import remove_channels
+        from compress.ops.widths import lowest
+
+        module = copy.deepcopy(self._net.module)
+        removed = {name: lowest(self._groups[name], width) for name, width in widths.items()}
+        remove_channels(module, self._net.example(), removed)
+        return module
+
+
+def _predicted(net: Net, pruned: nn.Module, ctx: Context) -> list[str]:
+    """What the widths are worth on this machine, where a latency table knows."""
+    from dataclasses import replace
+
+    before, after = ctx.bench.predict_ms(net), ctx.bench.predict_ms(replace(net, module=pruned))
+    if before is None or after is None:
+        return []
+    times = f"{before:.3f} ms -> {after:.3f} ms ({after / before:.2f}x)"
+    return [f"time by the latency table of {ctx.bench.runtime}: {times}"]
 
 
 def _left(fixed: dict[str, str]) -> tuple[str, ...]:

@@ -176,18 +176,31 @@ def neighbour_on_our_core():
     other.communicate()
 
 
+def work(ms):
+    """A call that takes so much CPU time, however long that is on the clock."""
+
+    def call():
+        end = time.thread_time_ns() + ms * 1_000_000
+        while time.thread_time_ns() < end:
+            pass
+
+    return call
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")
 def test_what_a_neighbour_disturbs_does_not_count(neighbour_on_our_core, monkeypatch):
+    """They split the core in slices of milliseconds: of short calls some lose it, of long ones nearly all."""
     monkeypatch.setattr(exclusive_module, "_RR", None)  # as for users who may not raise their priority
-    runs = {"a": spin(1000), "b": spin(1000)}
-    got = interleaved(runs, reference="a", seconds=1.0, min_blocks=5)["b"]
-    assert got.disturbed["lost the core"] > 0
-    assert "lost the core" in got.note
-    assert got.dropped > 0
-    assert got.others > 0.3
-    # The two split the core in slices of milliseconds: such calls would have shown twice the time.
-    assert got.median_ms == pytest.approx(1.0, rel=0.1)
-    assert 0.8 < got.ratio.median < 1.25
+    short = interleaved({"a": work(1), "b": work(1)}, reference="a", seconds=0.8, min_blocks=5)["b"]
+    assert short.others > 0.3
+    assert short.median_ms == pytest.approx(1.0, rel=0.1)
+    assert short.p90_ms < 1.5  # a disturbed call takes at least twice as long
+    assert 0.8 < short.ratio.median < 1.25
+    long = interleaved({"a": work(12), "b": work(12)}, reference="a", seconds=0.3, min_blocks=3)["b"]
+    assert long.disturbed["lost the core"] > 0
+    assert f"{long.disturbed['lost the core']} lost the core" in long.note
+    assert long.busy
+    assert "other processes disturbed too many calls" in long.warning
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_RR"), reason="no real-time priority here")

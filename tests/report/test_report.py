@@ -234,6 +234,17 @@ def test_the_page_of_an_ablation(tmp_path: Path) -> None:
     assert (tmp_path / "figures/effects-val.png").is_file()
 
 
+def test_an_ablation_s_page_is_drawn_again_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:
+    assert ablation_page.rewrite(tmp_path) is None
+    (tmp_path / "ablation.json").write_text(json.dumps(ablation()))
+    assert ablation_page.rewrite(tmp_path) == tmp_path / "report.html"
+    assert "fig-effects-val" in (tmp_path / "report.html").read_text()
+    for damaged in ("{", "[]", "{}", json.dumps({**ablation(), "machine": {}})):
+        (tmp_path / "ablation.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"ablation\.json: damaged"):
+            ablation_page.rewrite(tmp_path)
+
+
 def test_a_damaged_report_is_one_clear_line(tmp_path: Path) -> None:
     write_report(tmp_path, report())
     file = tmp_path / "report.json"

@@ -195,7 +195,8 @@ def test_what_lies_in_the_folder(net, runtime, artifact):
     assert meta["input"] == {"shape": [32, 32, 3], "dtype": "uint8"}
     assert meta["int8"] is False
     assert meta["labels"] == list(net.labels) == json.loads((artifact.path / "labels.json").read_text())
-    assert meta["preprocess"] == {"size": 32, "mean": [0.5, 0.4, 0.6], "std": [0.2, 0.25, 0.3]}
+    preprocess = {"size": 32, "mean": [0.5, 0.4, 0.6], "std": [0.2, 0.25, 0.3], "decode": "reference"}
+    assert meta["preprocess"] == preprocess
     assert (artifact.path / meta["file"]).is_file()
     assert meta["files"] == {f.name: f.stat().st_size for f in artifact.path.iterdir() if f.suffix != ".json"}
     assert meta["content"] == artifact.content

@@ -15,7 +15,8 @@ _MOST = 15  # layers drawn; all are in the table
 def time_by_kind(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Figure:
     """Milliseconds by kind of layer, baseline above final."""
     sums = [_by_kind(before), _by_kind(after)]
-    kinds = sorted(set().union(*sums), key=lambda kind: -max(s.get(kind, 0.0) for s in sums))
+    most = {kind: max(s.get(kind, 0.0) for s in sums) for kind in (*sums[0], *sums[1])}
+    kinds = sorted((kind for kind in most if most[kind] > 0), key=lambda kind: -most[kind])
     x = scale(0, max((s.get(kind, 0.0) for s in sums for kind in kinds), default=1.0), 0.0, 1.0)
     marks: list[Mark] = []
     for i, kind in enumerate(kinds):
@@ -49,13 +50,14 @@ def time_by_kind(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[st
 def slowest(layers: Sequence[Mapping[str, Any]], which: str) -> Figure:
     """The slowest layers of one net; ``which`` is baseline or final."""
     ranked = sorted(layers, key=lambda layer: -layer["ms"])
+    drawn = [layer for layer in ranked[:_MOST] if layer["ms"] > 0]
     total = sum(layer["ms"] for layer in layers) or 1.0
     x = scale(0, ranked[0]["ms"], 0.0, 1.0)
     marks: list[Mark] = []
-    for i, layer in enumerate(ranked[:_MOST]):
+    for i, layer in enumerate(drawn):
         y, share = i * 34, layer["ms"] / total
         marks += [
-            Text(0, y + 13, short(layer["name"], 26), size=12),
+            Text(0, y + 13, short(_name(layer), 26), size=12),
             Text(1, y + 13, f"{layer['ms']:.3f} ms, {share:.0%}", "muted", "end", size=12),
             Bar(
                 0,
@@ -70,7 +72,7 @@ def slowest(layers: Sequence[Mapping[str, Any]], which: str) -> Figure:
         name=f"slowest-{which}",
         title=f"The slowest layers of the {which} net",
         summary="; ".join(f"{layer['name']} {layer['ms']:.3f} ms" for layer in ranked[:3]) + ".",
-        height=34 * min(len(ranked), _MOST),
+        height=34 * len(drawn),
         marks=tuple(marks),
         columns=("layer", "kind", "ms", "share", "MACs"),
         rows=tuple((la["name"], la["kind"], la["ms"], la["ms"] / total, la.get("macs")) for la in ranked),
@@ -109,6 +111,11 @@ def widths(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any
         rows=tuple((o["name"], o["kind"], o["out"], t["out"], t["out"] / o["out"]) for o, t in pairs),
         legend=(("accent", "after"), ("line", "before")),
     )
+
+
+def _name(layer: Mapping[str, Any]) -> str:
+    """What lies in no module, such as ``(net)``, is told apart by its kind."""
+    return f"{layer['kind']} {layer['name']}" if layer["name"].startswith("(") else str(layer["name"])
 
 
 def _by_kind(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,0 +1,60 @@
+"""What the inference clock tells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from compress.ratio import Ratio
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one run takes.
+
+    Attributes:
+        median_ms, p10_ms, p90_ms: of the ``n`` calls that count.
+        ratio: paired time relative to the reference, with its 95 % interval; (1, 1, 1) for itself. It
+            compares the lower quartiles of sections; inside a tie nothing ranks.
+        ratio_against: the same relative to a second run of the same session; ``ratio`` without one.
+        loads: how often the run was loaded.
+        blocks, dropped: blocks that count for ``ratio``, and blocks dropped as disturbed.
+        sections, disturbed: sections of this run, and how many of them do not count, by reason.
+        others: cores that other processes kept busy meanwhile.
+        busy: too few blocks were undisturbed, so all count.
+        warning: why these times are to be taken with care; None when they are not.
+    """
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    n: int
+    ratio: Ratio
+    ratio_against: Ratio
+    loads: int
+    blocks: int
+    dropped: int
+    sections: int
+    disturbed: Mapping[str, int]
+    others: float
+    busy: bool
+    warning: str | None
+
+    @property
+    def note(self) -> str:
+        """How it was timed, in one line."""
+        why = ", ".join(f"{count} {reason}" for reason, count in self.disturbed.items() if count)
+        return (
+            f"{self.loads} load{'s' * (self.loads > 1)} x {self.blocks} blocks, {self.dropped} dropped; "
+            + (f"of {self.sections} sections {why}; " if why else "")
+            + f"other processes kept {self.others:.1f} of {os.cpu_count()} cores busy"
+        )
+
+
+class Timings(dict[str, Timing]):
+    """A ``Timing`` by name, and the ratio of any two of them."""
+
+    def __init__(self, timings: Mapping[str, Timing], ratio: Callable[[str, str], Ratio]) -> None:
+        super().__init__(timings)
+        self.ratio = ratio  # of a candidate's time to a reference's, by their names

@@ -1,0 +1,108 @@
+"""Stages with a known effect, on a small net of one's own (importable, so that nets pickle)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from compress import scoring
+from compress.errors import CompressError
+from compress.measure.latency import interleaved
+from compress.net import Net
+from compress.stages.base import Context, Plan, Stage
+
+
+def small_net() -> nn.Module:
+    """8 px digits; scaling one layer up and the next one down changes no output."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32, 10),
+        )
+
+
+class Rescale(Stage):
+    """Useless: other weights, the same function to the last bit (powers of two)."""
+
+    kind: Literal["rescale"] = "rescale"
+    by: float = 2.0
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan()
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        module: Any = net.module
+        with torch.no_grad():
+            module[0].weight.mul_(self.by)
+            module[0].bias.mul_(self.by)
+            module[2].weight.div_(self.by)
+        return net
+
+
+class Blind(Stage):
+    """Harmful: half of the features are never seen again."""
+
+    kind: Literal["blind"] = "blind"
+    strength = "share"
+    share: float = 0.5
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan()
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        module: Any = net.module
+        with torch.no_grad():
+            module[5].weight[:, : round(32 * self.share)] = 0
+        return net
+
+
+class Break(Stage):
+    """Fails after ``rescale``, and nowhere else."""
+
+    kind: Literal["break"] = "break"
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan()
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        module: Any = net.module
+        if torch.equal(module[0].weight, 2 * ctx.baseline.module[0].weight):  # type: ignore[index, operator]
+            raise CompressError("this net was scaled")
+        return Blind().apply(net, plan, ctx)
+
+
+class Declines(Stage):
+    """Never does anything, and says so."""
+
+    kind: Literal["declines"] = "declines"
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        return Plan(skip="nothing to do")
+
+    def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
+        raise AssertionError("it was skipped")
+
+
+def hurry(set_attribute: Callable[[Any, str, Any], None]) -> None:
+    """Time everything, but briefly: these tests ask who is timed when, not how precisely."""
+    set_attribute(scoring, "interleaved", _briefly)
+
+
+def _briefly(runs: Any, **more: Any) -> Any:
+    return interleaved(runs, **{**more, "seconds": 0.02, "min_blocks": 4})
+
+
+if __name__ == "__main__":  # the command line, in a hurry
+    from compress.__main__ import main
+
+    hurry(setattr)
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The whole of it on real digits: stages named, beginnings shared, kills, failures and budgets survived."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import Blind, Break, Declines, Rescale, hurry, small_net
+
+from compress import (
+    AblationSpec,
+    CompressError,
+    F1Macs,
+    Finetune,
+    Recipe,
+    TorchRuntime,
+    TrainSpec,
+    ablate,
+    run,
+)
+from compress.ablation.folder import AblationFolder
+from compress.ablation.report import content, markdown, saving_line, summary
+from compress.ablation.run import Ablation, Interrupted
+from compress.data.digits import DigitsData
+from compress.stages.base import Stage
+from compress.step import Step
+from compress.store import Store
+
+HERE = Path(__file__).parent
+ALL = ("leave_one_out", "only_one", "order")
+
+
+def recipe(*stages: Stage, **ablation: Any) -> Recipe:
+    """F1 alone decides here (the MACs stay): no clock can make these tests fail."""
+    return Recipe(
+        name="planted",
+        data=DigitsData(image_size=8),
+        train=TrainSpec(epochs=8, batch_size=64, augment={"kind": "none"}),
+        runtime=TorchRuntime(),
+        metric=F1Macs(f1_base=None, macs_base=None),
+        stages=stages,
+        ablation=AblationSpec(**{"kinds": ALL, "seeds": 1, **ablation}),
+    )
+
+
+def quiet(line: str) -> None:
+    """Takes a log."""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("ablate") / "store")
+
+
+@pytest.fixture(scope="module")
+def planted(store: Store) -> Ablation:
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch.setattr)
+        whole = recipe(Rescale(), Blind(), seeds=3)
+        return ablate(whole, model=small_net(), store=store, log=quiet)
+
+
+def test_a_planted_useless_a_harmful_stage_and_a_tie_are_named(planted: Ablation) -> None:
+    useless, harmful = planted.effects
+    assert (useless.stage, useless.verdict) == ("rescale", "useless")
+    assert (useless.f1_test.low, useless.f1_test.high) == (0.0, 0.0)  # the same function: the same labels
+    assert (harmful.stage, harmful.verdict) == ("blind", "harmful")
+    assert harmful.f1_val.high < -0.1
+    first, second = planted.orders  # scaling and blinding commute
+    assert first.tied
+    assert second.tied
+    assert "a tie" in summary(planted)[-1]
+    (both,) = planted.interactions
+    assert both.verdict == "tie"
+
+
+def test_shared_beginnings_are_computed_once(planted: Ablation) -> None:
+    saving = planted.saving
+    assert saving.asked == 3 * (3 + 3 + 2 + 2)  # two orders, two single stages; a training each
+    assert saving.done == 3 * 5
+    assert saving.stored == 0
+    assert saving.seconds_done < saving.seconds_asked
+    assert "30 asked, 15 done (50%)" in saving_line(saving)
+
+
+def figures(steps: list[Step]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in step.to_dict().items() if k not in ("seconds", "cached")} for step in steps]
+
+
+def test_variants_give_the_same_as_separate_runs(planted: Ablation, store: Store, tmp_path: Path) -> None:
+    for result in planted.variants[:4]:
+        alone = list(run(result.variant.recipe, model=small_net(), store=store, log=quiet))
+        assert figures(alone) == figures(list(result.steps))
+        assert all(step.cached for step in alone)
+    whole = planted.variants[0]
+    fresh = list(run(whole.variant.recipe, model=small_net(), store=Store(tmp_path), log=quiet))
+    assert [step.key for step in fresh] == [step.key for step in whole.steps]
+    for one, other in zip(fresh, whole.steps, strict=True):
+        assert one.score is not None
+        assert other.score is not None
+        assert one.score.predictions_test == other.score.predictions_test
+
+
+def test_again_it_answers_from_the_store(planted: Ablation, store: Store) -> None:
+    lines: list[str] = []
+    again = ablate(planted.recipe, model=small_net(), store=store, log=lines.append)
+    assert again.saving.stored == again.saving.done == 15
+    assert [figures(list(r.steps)) for r in again.variants] == [
+        figures(list(r.steps)) for r in planted.variants
+    ]
+    assert again.effects.rows == planted.effects.rows
+    assert "at most 15, of which 15 are in the store" in lines[0]
+
+
+def test_the_folder_says_it_all(planted: Ablation, tmp_path: Path) -> None:
+    with AblationFolder.open(planted.recipe, tmp_path) as folder:
+        folder.write(planted)
+    found = json.loads((folder.path / "ablation.json").read_text())
+    assert found == json.loads(json.dumps(content(planted)))
+    assert [(e["stage"], e["verdict"]) for e in found["effects"]] == [
+        ("rescale", "useless"),
+        ("blind", "harmful"),
+    ]
+    assert found["saving"]["done"] == 15
+    assert found["stopped"] is None
+    with (folder.path / "ablation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == planted.saving.asked
+    blind = [
+        r for r in rows if r["variant"] == "without rescale" and r["stage"] == "blind" and r["seed"] == "1"
+    ]
+    assert len(blind) == 1
+    step = next(
+        r.steps[1] for r in planted.variants if r.variant.name == "without rescale" and r.variant.seed == 1
+    )
+    assert step.score is not None
+    assert float(blind[0]["score_val"]) == step.score.points_val
+    report = (folder.path / "report.md").read_text()
+    assert "| blind | harmful |" in report
+    assert "best order" in report
+    assert "<td>useless</td>" in planted._repr_html_()
+
+
+def test_a_stage_that_fails_ends_its_variants_and_no_others(store: Store) -> None:
+    done = ablate(recipe(Rescale(), Break()), model=small_net(), store=store, log=quiet)
+    assert [r.variant.name for r in done.failed] == ["full"]
+    assert done.failed[0].error == "break: this net was scaled"
+    assert len(done.variants) == 4
+    assert content(done)["variants"][0]["score_val"] is None
+    assert "failed: full, seed 0: break: this net was scaled" in summary(done)
+    with pytest.raises(CompressError, match="every variant failed"):
+        ablate(recipe(Rescale(), Break(), kinds=()), model=small_net(), store=store, log=quiet)
+
+
+def test_a_stage_that_declines_costs_nothing_and_is_called_skipped(store: Store) -> None:
+    done = ablate(recipe(Declines(), Rescale()), model=small_net(), store=store, log=quiet)
+    assert {e.stage: e.verdict for e in done.effects} == {"declines": "skipped", "rescale": "useless"}
+    assert done.orders[0].same  # either order ends with the same net
+    assert len(done.orders) == 1
+    # baseline, declines on it, rescale on it, declines after rescale; rescale after declines is the same run
+    assert done.saving.done == 4
+
+
+def test_strengths_are_swept(store: Store) -> None:
+    swept = recipe(Blind(), kinds=(), sweep={"stages[0].share": [0.125, 0.5, 0.875]})
+    done = ablate(swept, model=small_net(), store=store, log=quiet)
+    f1 = {e.values[0][1]: e.f1_test.mean for e in done.effects if e.values}
+    assert f1[0.125] > f1[0.5] > f1[0.875]
+    assert [r.chain[0].values[0][1] for r in done.ranking if r.chain] == [0.125, 0.5, 0.875]
+
+
+def test_a_budget_of_variants_and_of_hours(store: Store) -> None:
+    few = ablate(recipe(Rescale(), Blind(), max_variants=2), model=small_net(), store=store, log=quiet)
+    assert len(few.variants) == 2
+    assert few.stopped == "max_variants is 2: there are more variants"
+    exact = ablate(recipe(Rescale(), Blind(), max_variants=4), model=small_net(), store=store, log=quiet)
+    assert exact.stopped is None
+    late = ablate(recipe(Rescale(by=8.0), Blind(), max_hours=1e-9), model=small_net(), store=store, log=quiet)
+    assert late.variants == []
+    assert late.stopped == "max_hours (1e-09) were over after 0 of 4 variants"
+    assert "Not complete: max_hours" in markdown(late)
+
+
+def test_ctrl_c_leaves_what_was_measured(store: Store) -> None:
+    def stop(line: str) -> None:
+        if line.startswith("variant 2 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ablate(recipe(Rescale(), Blind()), model=small_net(), store=store, log=stop)
+    assert isinstance(caught.value, Interrupted)
+    part = caught.value.ablation
+    assert [r.variant.name for r in part.variants] == ["full", "without rescale"]
+    assert part.stopped == "interrupted after 2 of 4 variants"
+    assert {e.stage for e in part.effects} == {"rescale", "blind"}
+
+
+def test_killed_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    plain = recipe(Finetune(epochs=2), Finetune(epochs=1), kinds=("leave_one_out",))
+    model = {"model": {"kind": "yaml", "path": str(tmp_path / "net.yaml")}}
+    (tmp_path / "net.yaml").write_text(
+        "input_channel: 3\ndepth_multiple: 1.0\nwidth_multiple: 1.0\nbackbone:\n"
+        "  - [1, Conv, [16, 3, 2]]\n  - [1, GlobalAvgPool, []]\n"
+        "  - [1, FixedConv, [10, 1, 1, null, 1, null]]\n"
+    )
+    plain = Recipe.model_validate({**plain.canonical(), **model})
+    (tmp_path / "recipe.yaml").write_text(plain.to_yaml())
+    command = [sys.executable, str(HERE / "planted.py"), "ablate", "recipe.yaml"]
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    child = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    while len(list((tmp_path / "runs/.store/nets").glob("*.pt"))) < 2:  # amidst the first variant
+        assert child.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stage runs: 7 asked, 4 done" in done.stdout
+    found = json.loads((tmp_path / "runs/planted-ablation/ablation.json").read_text())
+    whole = ablate(plain, store=Store(tmp_path / "fresh"), log=quiet)
+    for one, other in zip(found["variants"], content(whole)["variants"], strict=True):
+        same = ("name", "f1_val", "f1_test", "score_val", "score_test")  # by MACs: the clock is not in it
+        assert [one[k] for k in same] == [other[k] for k in same]
+        assert [s["key"] for s in one["steps"]] == [s["key"] for s in other["steps"]]
+    for one, other in zip(found["effects"], content(whole)["effects"], strict=True):
+        assert {k: v for k, v in one.items() if k != "time"} == {
+            k: v for k, v in other.items() if k != "time"
+        }

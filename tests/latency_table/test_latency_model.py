@@ -1,0 +1,114 @@
+"""The model against nets whose times are a known sum over their kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from latency_rows import NET_MS, net_ms, probe_units, unit_ms
+from torch import nn
+from torchvision.models import get_model
+
+from compress.latency_table.model import LatencyModel
+from compress.latency_table.units import Unit, net_costs, rough, units_of
+
+
+@pytest.fixture(scope="module")
+def model() -> LatencyModel:
+    units = probe_units()
+    return LatencyModel(units, [net_ms(net) for net in units])
+
+
+def named(name: str, size: int) -> list[Unit]:
+    return units_of(get_model(name, weights=None), torch.zeros(1, 3, size, size))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("mobilenet_v2", 96), ("mobilenet_v3_small", 160), ("mnasnet0_5", 128)]
+)
+def test_nets_it_never_saw(model: LatencyModel, name: str, size: int) -> None:
+    net = named(name, size)
+    found = model.predict(net)
+    assert found.ms == pytest.approx(net_ms(net), rel=0.08)
+    assert 0 < found.error < 0.3 * found.ms
+
+
+def test_every_kernel_has_its_share(model: LatencyModel) -> None:
+    net = named("mobilenet_v3_small", 128)
+    each = model.unit_ms(net)
+    assert all(ms > 0 for ms in each)
+    assert sum(each) == pytest.approx(model.predict(net).ms, abs=3 * NET_MS)
+    truth = [unit_ms(unit) for unit in net]
+    assert np.corrcoef(each, truth)[0, 1] > 0.98
+
+
+def test_what_a_launch_costs_is_learnt(model: LatencyModel) -> None:
+    """The same kernels, in a runtime that takes 100 us to start one."""
+    units = probe_units()
+    slow = LatencyModel(units, [net_ms(net, launch=0.1) for net in units])
+    net = named("mobilenet_v2", 96)
+    assert slow.predict(net).ms == pytest.approx(net_ms(net, launch=0.1), rel=0.08)
+    assert slow.predict(net).ms > 5 * model.predict(net).ms
+
+
+@pytest.mark.parametrize("times", [0.01, 50.0])
+def test_a_slower_machine_scales_everything(model: LatencyModel, times: float) -> None:
+    units = probe_units()
+    scaled = LatencyModel(units, [times * net_ms(net) for net in units])
+    net = named("mobilenet_v2", 128)
+    assert scaled.predict(net).ms == pytest.approx(times * model.predict(net).ms, rel=1e-6)
+
+
+def test_what_was_timed_is_known_best(model: LatencyModel) -> None:
+    """A kernel far from all that was seen makes the prediction less sure."""
+    near = probe_units()[4]
+    strange = replace(near[1], inputs=4096, outputs=4096, kernel=11, macs=near[1].macs)
+    assert model.predict((*near, strange)).error > model.predict(near).error
+
+
+def test_kernels_of_kinds_it_never_saw_cost_something(model: LatencyModel) -> None:
+    net = units_of(nn.Sequential(nn.Conv2d(8, 8, 3, groups=2), nn.Mish(), nn.LayerNorm(6)), torch.zeros(1, 8, 8, 8))
+    assert {unit.kind for unit in net} == {"grouped", "norm"}
+    found = model.predict(net)
+    assert np.isfinite(found.ms)
+    assert found.ms > 0
+
+
+def test_two_nets_are_enough_to_go_on() -> None:
+    units = probe_units()[:2]
+    few = LatencyModel(units, [net_ms(net) for net in units])
+    net = named("mobilenet_v2", 96)
+    assert few.predict(net).ms == pytest.approx(net_ms(net), rel=1.0)
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 40))
+def test_channels_cost_as_the_next_multiple_of_16(inputs: int, outputs: int, side: int) -> None:
+    def costs(a: int, b: int) -> dict[str, float]:
+        hw = side * side
+        made = Unit("pointwise", None, a, b, side, 1, 1, a * hw, b * hw, a * b, a * b * hw)
+        return made.costs()
+
+    full = costs(-(-inputs // 16) * 16, -(-outputs // 16) * 16)["macs:pointwise"]
+    ours = costs(inputs, outputs)["macs:pointwise"]
+    if inputs < 4:
+        assert ours == pytest.approx(inputs * (-(-outputs // 16) * 16) * side * side, abs=1)
+    else:
+        assert ours == pytest.approx(full, rel=1e-6)
+
+
+def test_units_of_a_small_net() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.Hardswish(), nn.Conv2d(16, 16, 5, padding=2, groups=16),
+        nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 4, 1), nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+    units = units_of(net, torch.zeros(1, 3, 8, 8))
+    assert [unit.kind for unit in units] == ["dense", "depthwise", "pool", "vector", "vector"]
+    assert units[0].act == "hardswish"
+    assert (units[0].side, units[0].stride, units[0].kernel) == (4, 2, 3)
+    assert units[1].costs()["macs:depthwise"] == 16 * 25 * 16
+    assert net_costs(units)["far"] == 0
+    assert all(rough(name) > 0 for unit in units for name in unit.costs())

@@ -30,6 +30,7 @@ ALLOWED = {  # the longest prefix of a module's name counts; what is not named m
     "stages.base": LEAVES,
 }
 HEAVY = ("torch", "torchvision", "lightning_fabric", "onnx", "onnxruntime", "openvino", "sklearn", "cv2")
+HEAVY += ("ncnn", "pnnx", "tensorrt")
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ from compress.latency_table.units import Unit, net_costs, rough
 
 Floats = NDArray[np.float64]
 
-_PULL = 0.1  # how much the rough figures count beside one net's time
+_PULL = 0.05  # how much the rough figures count beside one net's time
 _MISSED = 0.3  # how far a kernel's time may lie from its costs, relative
 _NOISE = 0.03  # relative error of a measured time
 _LEAST_GROUP = 0.02  # of the rough figures: what launches, weights and so on cost at least

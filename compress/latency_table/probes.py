@@ -31,12 +31,13 @@ def probe(seed: int) -> Net:
         channels = _width(rng, 8, 32)
         layers: list[nn.Module] = [Conv(3, channels, 3, 2, 1, activation=act)]
         side, blocks = size // 2, int(rng.integers(3, 13))
+        plain = seed % 4 == 3  # of dense convolutions, as ResNets are
         halvings = set(rng.choice(blocks, min(blocks - 1, int(math.log2(side / 4)), 4), replace=False))
         for i in range(blocks):
             stride = 2 if i in halvings else 1
             low, high = (8, 40) if side > 28 else (16, 112) if side > 10 else (40, 200)
-            out = channels if stride == 1 and rng.random() < 0.6 else _width(rng, low, high)
-            layers.append(_block(rng, channels, out, stride, act))
+            out = channels if stride == 1 and rng.random() < 0.6 else _width(rng, low, high * (1 + plain))
+            layers.append((_plain if plain else _block)(rng, channels, out, stride, act))
             channels, side = out, -(-side // stride)
         layers += _head(rng, channels, act)
         module = _sequential(layers)
@@ -44,15 +45,30 @@ def probe(seed: int) -> Net:
 
 
 def _block(rng: np.random.Generator, channels: int, out: int, stride: int, act: str) -> nn.Module:
+    """An inverted residual, now and then a dense convolution."""
     from compress.models.blocks import Conv, InvertedResidualv3
     from compress.models.layers import divisible
 
-    kernel = int(rng.choice([3, 5, 7], p=[0.55, 0.35, 0.1]))
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         return Conv(channels, out, 3, stride, 1, activation=act)
+    kernel = int(rng.choice([3, 5, 7], p=[0.55, 0.35, 0.1]))
     hidden = divisible(channels * float(rng.choice([1, 2, 3, 4, 6])))
     squeeze = divisible(hidden / 4) if rng.random() < 0.4 else 0
     return InvertedResidualv3(channels, hidden, out, kernel, stride, squeeze, act)
+
+
+def _plain(rng: np.random.Generator, channels: int, out: int, stride: int, act: str) -> nn.Module:
+    """Two 3 x 3 convolutions with a shortcut, or one."""
+    from torch import nn
+
+    from compress.models.blocks import Conv, Residual
+
+    first = Conv(channels, out, 3, stride, 1, activation=act)
+    if rng.random() < 0.5:
+        return first
+    return Residual(
+        nn.Sequential(first, Conv(out, out, 3, 1, 1, activation=None)), channels == out and stride == 1
+    )
 
 
 def _head(rng: np.random.Generator, channels: int, act: str) -> list[nn.Module]:

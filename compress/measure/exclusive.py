@@ -16,7 +16,6 @@ from compress.errors import CompressError
 
 _PROBED_CORES = 6  # with more cores than this, so many of them are looked at
 _PROBE_S = 0.015
-_RR: int | None = os.SCHED_RR if hasattr(os, "sched_setscheduler") else None  # Linux
 
 
 @contextmanager
@@ -70,9 +69,12 @@ def first_in_line() -> Iterator[bool]:
         Whether it was allowed.
     """
     before = {thread: held for thread in _threads() if (held := _scheduling(thread)) is not None}
-    allowed = bool(before)
+    if not before:
+        yield False
+        return
+    allowed = True
     for thread in before:
-        allowed &= _schedule(thread, _RR, 1)
+        allowed &= _schedule(thread, os.SCHED_RR, 1)
     try:
         yield allowed
     finally:
@@ -121,19 +123,16 @@ def _pin(thread: int, cores: set[int]) -> None:
 
 
 def _scheduling(thread: int) -> tuple[int, int] | None:
-    """Policy and priority; None where the system has none, or the thread ended since."""
-    if _RR is None:
-        return None
-    with suppress(OSError):
+    """Policy and priority; None where the system tells none (macOS), or the thread ended since."""
+    with suppress(OSError, AttributeError):
         return os.sched_getscheduler(thread), os.sched_getparam(thread).sched_priority
     return None
 
 
-def _schedule(thread: int, policy: int | None, priority: int) -> bool:
-    if policy is not None:
-        with suppress(OSError):
-            os.sched_setscheduler(thread, policy, os.sched_param(priority))
-            return True
+def _schedule(thread: int, policy: int, priority: int) -> bool:
+    with suppress(OSError):  # not allowed, or it ended since
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))
+        return True
     return False
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from compress.ops.surgery import LayerCall
 
 _SMALL = 0.005  # of the net's MACs: below, a layer cannot pay for its timing
-_HOPELESS = 1.0  # predicted time relative to the layer's from which on timing it would be wasted
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Decompose(Stage):
     Ranks keep ``energy`` of each layer's singular values. A layer is factorised only if its factors,
     timed beside it on its true input in the run's runtime, are faster with certainty; all of them
     together must make the whole net faster. Layers whose factors this machine's latency table (``python
-    -m compress calibrate``) expects to be no faster are not timed. Then batch norm statistics are taken
+    -m compress calibrate``) expects to gain too little are not timed. Then batch norm statistics are taken
     anew and the net is fine-tuned.
     """
 
@@ -66,7 +65,7 @@ class Decompose(Stage):
             left[f"not timed (max_layers is {self.max_layers})"] += len(group)
 
         if hopeless:
-            known = f"no faster by the latency table of {ctx.bench.runtime}"
+            known = f"not {self.min_speedup:g}x faster by the latency table of {ctx.bench.runtime}"
             left[known] = sum(len(group) for group, _ in hopeless)
             if not groups:
                 least = min(times for _, times in hopeless)
@@ -171,7 +170,7 @@ class Decompose(Stage):
         worth, hopeless = [], []
         for group in groups:
             times = ctx.bench.predict_ratio(*_alternatives(group[0], module))
-            if times is not None and times >= _HOPELESS:
+            if times is not None and times > 1 / self.min_speedup:
                 hopeless.append((group, times))
             else:
                 worth.append(group)

@@ -45,7 +45,7 @@ def recipe(*stages: Stage, **ablation: Any) -> Recipe:
         data=DigitsData(image_size=8),
         train=TrainSpec(epochs=8, batch_size=64, augment={"kind": "none"}),
         runtime=TorchRuntime(),
-        metric=F1Macs(f1_base=None, macs_base=None),
+        metric=F1Macs(f1_base=None, macs_base=None, f1_floor=0.0),
         stages=stages,
         ablation=AblationSpec(**{"kinds": ALL, "seeds": 1, **ablation}),
     )

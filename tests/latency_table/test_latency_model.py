@@ -71,8 +71,10 @@ def test_what_was_timed_is_known_best(model: LatencyModel) -> None:
 
 
 def test_kernels_of_kinds_it_never_saw_cost_something(model: LatencyModel) -> None:
-    net = units_of(nn.Sequential(nn.Conv2d(8, 8, 3, groups=2), nn.Mish(), nn.LayerNorm(6)), torch.zeros(1, 8, 8, 8))
-    assert {unit.kind for unit in net} == {"grouped", "norm"}
+    odd = nn.Sequential(nn.Conv2d(8, 8, 3, groups=2), nn.Mish(), nn.MaxPool2d(2), nn.LayerNorm(3))
+    net = units_of(odd, torch.zeros(1, 8, 8, 8))
+    assert [unit.kind for unit in net] == ["grouped", "pool", "norm"]
+    assert net[0].act == "mish"
     found = model.predict(net)
     assert np.isfinite(found.ms)
     assert found.ms > 0

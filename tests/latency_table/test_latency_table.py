@@ -14,7 +14,7 @@ from compress.latency_table.probes import probe
 from compress.latency_table.table import LatencyTable
 from compress.net import Quant
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
-from compress.runtimes.openvino_runtime import OpenvinoRuntime
+from compress.runtimes.torch_runtime import TorchRuntime
 from compress.store import Store
 
 
@@ -33,21 +33,21 @@ def test_probes_are_the_same_every_time_and_unlike_each_other() -> None:
 
 def test_calibrated_once_for_machine_and_runtime(tmp_path: Path) -> None:
     store, lines = Store(tmp_path), []
-    table = LatencyTable(OnnxRuntime(), store)
+    table = LatencyTable(TorchRuntime(), store)
     assert not table.calibrated
     with pytest.raises(CompressError, match="python -m compress calibrate"):
         table.predict(tiny_net())
     table.calibrate(2, lines.append)
     assert table.calibrated
     assert "exported probe 2 of 2" in lines[1]
-    again = LatencyTable(OnnxRuntime(), store)
+    again = LatencyTable(TorchRuntime(), store)
     assert again.calibrated
     seen = probe(0)
     assert again.predict(seen).ms == table.predict(seen).ms
     rows = store.value("latency", table._key)
     assert again.predict(seen).ms == pytest.approx(rows[0]["ms"], rel=0.2)
-    assert not LatencyTable(OnnxRuntime(threads=2), store).calibrated
-    assert not LatencyTable(OpenvinoRuntime(), store).calibrated
+    assert not LatencyTable(TorchRuntime(threads=2), store).calibrated
+    assert not LatencyTable(OnnxRuntime(), store).calibrated
 
 
 def test_layers_carry_the_nets_own_names(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_module_alone_costs_no_more_than_its_kernels(tmp_path: Path) -> None:
     layer = torch.nn.Conv2d(64, 64, 3, padding=1)
     x = torch.zeros(1, 64, 28, 28)
     expected = 1e-3 + 1e-8 * 64 * 64 * 9 * 784 + 2e-7 * 64 * 784 + 5e-8 * (64 * 64 * 9 + 64)
-    assert table.module_ms(layer, x) == pytest.approx(expected, rel=0.15)
+    assert table.module_ms(layer, x) == pytest.approx(expected, rel=0.2)
 
 
 def test_int8_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from compress.errors import CompressError
-from compress.measure import exclusive as exclusive_module
 from compress.measure.exclusive import exclusive, first_in_line, pinned
 from compress.measure.latency import Loads, interleaved
 
@@ -190,7 +189,7 @@ def work(ms):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")
 def test_what_a_neighbour_disturbs_does_not_count(neighbour_on_our_core, monkeypatch):
     """They split the core in slices of milliseconds: of short calls some lose it, of long ones nearly all."""
-    monkeypatch.setattr(exclusive_module, "_RR", None)  # as for users who may not raise their priority
+    monkeypatch.delattr(os, "sched_getscheduler")  # as for those who may not raise their priority
     short = interleaved({"a": work(1), "b": work(1)}, reference="a", seconds=0.8, min_blocks=5)["b"]
     assert short.others > 0.3
     assert short.median_ms == pytest.approx(1.0, rel=0.1)
@@ -239,6 +238,16 @@ def test_a_run_that_waits_by_itself_is_not_disturbed():
     got = interleaved({"a": lambda: time.sleep(0.002), "b": spin(2000)}, reference="a", seconds=0.6)
     assert got["a"].median_ms == pytest.approx(2.1, rel=0.2)
     assert got["a"].n > 20
+
+
+def test_a_system_without_affinity_and_priority_is_timed_all_the_same(monkeypatch):
+    """As macOS."""
+    for name in ("sched_setaffinity", "sched_getaffinity", "sched_setscheduler", "sched_getscheduler"):
+        monkeypatch.delattr(os, name, raising=False)
+    with exclusive() as cores:
+        assert cores == ()
+    got = interleaved({"a": spin(200), "b": spin(400)}, reference="a", seconds=0.2)
+    assert got["b"].ratio.median == pytest.approx(2.0, rel=0.1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")

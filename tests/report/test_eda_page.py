@@ -100,7 +100,7 @@ def test_it_shows_what_was_found(eda: Eda) -> None:
     assert "labelled bars and rings" in page
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     assert "broken.jpg" in text
-    assert re.search(r"120 x 90\s+46", text)
+    assert re.search(r"120 x 90\s+48", text)
     samples = page[page.index('<section id="samples"') : page.index('<section id="sizes"')]
     for kind in KINDS:
         assert f"<h3>{kind} " in samples

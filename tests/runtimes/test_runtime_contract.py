@@ -39,27 +39,35 @@ def test_round_trip_through_json_and_yaml(cls):
 
 
 @EVERY
-def test_a_missing_package_is_one_line(cls):
+def test_a_missing_package_is_one_line(cls, tmp_path):
     kind = cls().kind
+    (tmp_path / "model").touch()
+    write_json(tmp_path / MANIFEST, {"runtime": kind, "file": "model"})
     code = f"""
 import sys
 sys.modules[{kind!r}] = None
 from pathlib import Path
 from compress.errors import InputError
-from compress.runtimes.kinds import BY_KIND, installed
+from compress.runtimes.kinds import BY_KIND, installed, load_artifact
 from compress.runtimes.base import Artifact
 runtime = BY_KIND[{kind!r}]()
 assert type(runtime) not in installed()
 print(runtime.missing())
 print(*runtime.check())
-for call in (lambda: runtime.load(Artifact(Path("any"))), lambda: runtime.export(None, None, Path("any"))):
+folder = Path({str(tmp_path)!r})
+for call in (
+    lambda: runtime.load(Artifact(folder)),
+    lambda: runtime.export(None, None, folder / "new"),
+    lambda: load_artifact(folder),
+):
     try:
         call()
     except InputError as error:
         print(*error.problems)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.splitlines() == [not_installed(cls)] * 4, done.stderr
+    line = not_installed(cls)
+    assert done.stdout.splitlines() == [line] * 4 + [f"{tmp_path} needs {kind}: {line}"], done.stderr
 
 
 def not_installed(cls):

@@ -42,7 +42,7 @@ def main(
         if root is None:
             root = Path(folder, "photos")
             draw(root, images)
-        cores = sorted(os.sched_getaffinity(0))
+        cores = own_cores()
         for used in (cores[:1], cores) if len(cores) > 1 else (cores,):
             with pinned(used):
                 throughput(root, rounds, images, size, len(used))
@@ -135,7 +135,7 @@ def share(root: Path, name: str, size: int, images: int) -> None:
     from compress.training.batch import inputs
     from compress.training.memory import keep_freed_memory
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(len(own_cores()))
     data = FolderData(root=root, image_size=size).load(0, lambda line: None).train
     data = data.take(spread(len(data), images))
     preprocess = Preprocess(size)
@@ -180,9 +180,19 @@ def cpu_seconds() -> float:
     return own
 
 
+def own_cores() -> list[int]:
+    """Those this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 @contextmanager
 def pinned(cores: list[int]) -> Iterator[None]:
-    """Inside, this process and its workers keep to ``cores``."""
+    """Inside, this process and its workers keep to ``cores``, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

@@ -3,8 +3,9 @@
 python benchmarks/slowdown.py [--pairs 200] [--percent 2 --percent 5 --percent 10] [--busy [--core 0]]
                               [--net small --net big] [--runtime onnxruntime]
 
-The slow side does further work after the model's, calibrated beside it; work and not a wait for a moment,
-so that it slows down with the core as a slower model would. About 3 s a pair; --pairs 10 for a quick look.
+The slow side does further work after the model's, calibrated to make the whole call so much slower; work and
+not a wait for a moment, so that it slows down with the core as a slower model would. About 3 s a pair;
+--pairs 10 for a quick look.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from timing_pairs import NETS, Exported, exact, neighbour
 
 from compress.measure.exclusive import exclusive
 from compress.measure.latency import interleaved
-from compress.measure.sections import Run
+from compress.measure.sections import Run, on_cpu
 
 
 def main(
@@ -40,7 +41,7 @@ def main(
             for artifact in artifacts:
                 for share in percent or [2.0, 5.0, 10.0]:
                     began, found, ratios = time.perf_counter(), 0, []
-                    turns = _turns(artifact.loads().load(), share / 100)
+                    turns = _turns([artifact.loads().load() for _ in range(4)], share / 100)
                     for seed in range(pairs):
                         sides = {"as it is": artifact.loads(), "slowed": artifact.loads(_slowed(turns))}
                         ratio = interleaved(sides, reference="as it is", seed=seed)["slowed"].ratio
@@ -54,17 +55,28 @@ def main(
                     )
 
 
-def _turns(run: Run, share: float) -> int:
-    """Turns of a loop that take ``share`` of the time of ``run``, timed in turns with it."""
-    probe, times = 2000, []
-    with exclusive():
-        for _ in range(400):
-            start = time.perf_counter_ns()
-            run()
-            middle = time.perf_counter_ns()
-            _work(probe)
-            times.append(((time.perf_counter_ns() - middle) / probe) / (middle - start))
-    return round(share / float(np.median(times[20:])))
+def _turns(runs: list[Run], share: float) -> int:
+    """Turns of a loop after the model that make the whole call slower by ``share``.
+
+    Found by trying, for work between two calls also costs the model its place in caches and pipelines. Each
+    load is compared with itself, so that only the work differs.
+    """
+    turns = round(share * _quartile(runs[0], 20) / 10)  # about 10 ns a turn
+    for _ in range(3):
+        logs = []
+        with exclusive():
+            for run in runs * 12:
+                slow = _slowed(turns)(run)
+                _quartile(run, 4)  # the first calls after another load's are no measure
+                ns = [_quartile(call, 4) for call in (run, slow, slow, run)]
+                logs.append(np.log(ns[1] * ns[2] / (ns[0] * ns[3])) / 2)
+        turns = max(1, round(turns * share / max(float(np.expm1(np.median(logs))), share / 4)))
+    return turns
+
+
+def _quartile(run: Run, calls: int) -> float:
+    run()
+    return float(np.percentile(on_cpu(run, calls)[0], 25))
 
 
 def _slowed(turns: int) -> Callable[[Run], Run]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.errors import CompressError
 from compress.measure.counters import machine
 from compress.runtimes.profiling import LayerTime, has_profiler, profile
 from compress.spec import digest
@@ -106,7 +107,7 @@ def layers_ms(
         whole_ms: the net's measured time; what its layers leave of it is a row of kind ``unattributed``.
 
     Returns:
-        None where the runtime has no profiler.
+        None where the runtime has no profiler, or it fails: a run's report is written all the same.
     """
     from compress.runtimes.kinds import open_artifact
 
@@ -122,7 +123,10 @@ def layers_ms(
         if rows is None:
             size = net.preprocess.size
             image = np.zeros((1, size, size, 3), np.uint8)
-            times = profile(runtime, exported, image, whole_ms=whole_ms)
+            try:
+                times = profile(runtime, exported, image, whole_ms=whole_ms)
+            except (CompressError, RuntimeError):  # the runtimes' C++ raises RuntimeError
+                return None
             lines = layer_lines(net, times)
             rows = [{"name": o.name, "kind": o.kind, "ms": o.ms, "macs": o.macs} for o in lines]
             store.put_value("layers", asked, rows)

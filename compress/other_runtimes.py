@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def times_in_other_runtimes(net: Net, key: str, store: Store, threads: int = 1) -> dict[str, float | None]:
-    """Median milliseconds of one image by runtime kind; None where the runtime cannot run the net.
+    """Median milliseconds of one image by kind of the runtimes installed; None where one cannot run the net.
 
     ``key`` addresses the net; the figures are stored under it, this machine, these versions and the
     code of the runtimes.

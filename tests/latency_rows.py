@@ -27,7 +27,7 @@ def net_ms(units: Sequence[Unit], launch: float = 1e-3) -> float:
 
 
 @cache
-def probe_units(count: int = 24) -> tuple[tuple[Unit, ...], ...]:
+def probe_units(count: int = 40) -> tuple[tuple[Unit, ...], ...]:
     """Kernels of the first probes."""
     nets = [probe(i) for i in range(count)]
     return tuple(tuple(units_of(net.module, net.example())) for net in nets)

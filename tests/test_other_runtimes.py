@@ -9,7 +9,7 @@ from torch import nn
 
 from compress.net import Net, Preprocess
 from compress.other_runtimes import times_in_other_runtimes
-from compress.runtimes.kinds import BY_KIND, installed
+from compress.runtimes.kinds import installed
 from compress.store import Store
 
 
@@ -17,8 +17,8 @@ def test_they_are_measured_once_for_a_net_and_a_number_of_threads(tmp_path: Path
     layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     store, net = Store(tmp_path), Net(layers, Preprocess(8), tuple("abcd"))
     times = times_in_other_runtimes(net, "key", store)
-    assert list(times) == list(BY_KIND)
-    assert {kind for kind, ms in times.items() if ms} == {cls().kind for cls in installed()}
+    assert list(times) == [cls().kind for cls in installed()]
+    assert all(times.values())
     (file,) = (tmp_path / "other_runtimes").iterdir()
     file.write_text(json.dumps({"torch": 7.0}))
     assert times_in_other_runtimes(net, "key", store) == {"torch": 7.0}

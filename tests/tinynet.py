@@ -13,8 +13,8 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from compress.data.images import ImageSet
-from compress.latency_table.table import LatencyTable
 from compress.data.pictures import Pictures
+from compress.latency_table.table import LatencyTable
 from compress.net import Net, Preprocess
 from compress.spec import digest
 from compress.stages.base import Context, Ratio

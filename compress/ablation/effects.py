@@ -89,7 +89,8 @@ def interactions(names: Sequence[str], runtime: str, seeds: Sequence[Seed]) -> l
         val, test = (measure(contrast, figure, some) for figure in ("score_val", "score_test"))
         verdict = "tie" if val.has_zero else "help each other" if val.high < 0 else "in each other's way"
         why = f"together {val.mean:+.3f} points beside the sum of both ({_range(val)})"
-        if val.low == val.high == 0.0:  # the very same nets
+        seen = [(seed, quad[0]) for seed in some for quad in quads]
+        if all(_declined(seed, chain, a) or _declined(seed, chain, b) for seed, chain in seen):
             verdict, why = "skipped", "one of them declined wherever both were asked for"
         two = (names[a], names[b])
         found.append(Interaction(two, runtime, len(quads), len(some), val, test, verdict, why))

@@ -16,7 +16,7 @@ from compress.stages.base import Plan, Stage
 if TYPE_CHECKING:
     from compress.lab import Lab
 
-_MEASURING = 8.0  # seconds to plan, export, time and score one net, until one was measured
+_MEASURING = 10.0  # seconds to plan, export, time and score one net, until one was measured
 
 
 @dataclass

@@ -12,7 +12,7 @@ def calibrate(
         str, typer.Option(help="onnxruntime, openvino, ncnn, torch or tensorrt")
     ] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=1, help="Intra-op threads.")] = 1,
-    probes: Annotated[int, typer.Option(min=8, help="Nets to time: more, more exact.")] = 28,
+    probes: Annotated[int, typer.Option(min=8, help="Nets to time: more, more exact.")] = 40,
 ) -> None:
     """Measure the latency table of this machine: stages then predict times instead of measuring all."""
     from compress.errors import InputError

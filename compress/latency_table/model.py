@@ -21,10 +21,10 @@ from compress.latency_table.units import Unit, net_costs, rough
 
 Floats = NDArray[np.float64]
 
-_PULL = 0.05  # how much the rough figures count beside one net's time
+_PULL = 0.1  # how much the rough figures count beside one net's time
 _MISSED = 0.3  # how far a kernel's time may lie from its costs, relative
 _NOISE = 0.03  # relative error of a measured time
-_LEAST_GROUP = 0.02  # of the rough figures: what launches, weights and so on cost at least
+_LEAST_GROUP = 0.5  # of the middle one of launches, arithmetic, weights and so on
 _LEAST = 0.3  # of a kernel's costs: what remains of it whatever was missed
 
 
@@ -59,16 +59,20 @@ class LatencyModel:
     def predict(self, net: Sequence[Unit]) -> Prediction:
         """The time of a net. Its error is larger for kernels unlike any that were timed."""
         costs = np.array([self._by_costs(unit) for unit in net])
-        total = self._overhead(net) + sum(self.unit_ms(net))
+        total = self._cost("net") + sum(self.unit_ms(net))
         unknown = float(costs @ _alike(net, net) @ costs)
         shared = costs @ _alike(net, self._seen) @ self._sums.T
         unknown -= float(shared @ np.linalg.solve(self._gram, shared))
         return Prediction(total, math.hypot(math.sqrt(max(unknown, 0.0)), _NOISE * total))
 
     def unit_ms(self, net: Sequence[Unit]) -> list[float]:
-        """Milliseconds of each kernel; together with the net's own overhead they are ``predict``."""
+        """Milliseconds of each kernel; with what a call takes besides they are ``predict``."""
         missed: Floats = _alike(net, self._seen) @ self._lesson
-        return [self._by_costs(unit) * max(1 + float(m), _LEAST) for unit, m in zip(net, missed, strict=True)]
+        far = net_costs(net)["far"] * self._cost("far") / max(1, sum(unit.weights for unit in net))
+        return [
+            self._by_costs(unit) * max(1 + float(m), _LEAST) + far * unit.weights
+            for unit, m in zip(net, missed, strict=True)
+        ]
 
     def _by_costs(self, unit: Unit) -> float:
         return sum(amount * self._cost(name) for name, amount in unit.costs().items())
@@ -91,18 +95,26 @@ def _fit(nets: Sequence[Sequence[Unit]], times: Floats) -> Callable[[str], float
         rows.append({name: amount * rough(name) for name, amount in row.items()})
     names = sorted({name for row in rows for name in row})
     table = np.array([[row.get(name, 0.0) for name in names] for row in rows])
-    groups = sorted({name.split(":")[0] for name in names})
-    within = np.array([[name.split(":")[0] == group for group in groups] for name in names], dtype=float)
+    groups = sorted({_group(name) for name in names})
+    within = np.array([[_group(name) == group for group in groups] for name in names], dtype=float)
     scale = float(np.median(times / table.sum(axis=1)))
     by_group = _least_squares(table @ within * scale, times)
-    group = dict(zip(groups, np.maximum(by_group, _LEAST_GROUP) * scale, strict=True))
-    around = np.array([group[name.split(":")[0]] for name in names])
+    # What comes out as free is only hidden behind the others: it must not be pulled towards nothing.
+    least = _LEAST_GROUP * float(np.median(by_group[by_group > 0]))
+    group = dict(zip(groups, np.maximum(by_group, least) * scale, strict=True))
+    around = np.array([group[_group(name)] for name in names])
     fitted = dict(zip(names, _least_squares(table * around, times) * around, strict=True))
 
     def cost(name: str) -> float:
-        return rough(name) * float(fitted.get(name, group.get(name.split(":")[0], scale)))
+        return rough(name) * float(fitted.get(name, group.get(_group(name), scale)))
 
     return cost
+
+
+def _group(cost: str) -> str:
+    """Costs that the first step takes for one; far weights are weights."""
+    what = cost.split(":")[0]
+    return "weights" if what == "far" else what
 
 
 def _least_squares(table: Floats, times: Floats) -> Floats:

@@ -39,9 +39,10 @@ def probe(seed: int) -> Net:
             out = channels if stride == 1 and rng.random() < 0.6 else _width(rng, low, high * (1 + plain))
             layers.append((_plain if plain else _block)(rng, channels, out, stride, act))
             channels, side = out, -(-side // stride)
-        layers += _head(rng, channels, act)
+        classes = _width(rng, 8, 1000)
+        layers += _head(rng, channels, classes, act)
         module = _sequential(layers)
-    return Net(module, Preprocess(size), tuple("abcdef"))
+    return Net(module, Preprocess(size), tuple(map(str, range(classes))))
 
 
 def _block(rng: np.random.Generator, channels: int, out: int, stride: int, act: str) -> nn.Module:
@@ -71,17 +72,17 @@ def _plain(rng: np.random.Generator, channels: int, out: int, stride: int, act: 
     )
 
 
-def _head(rng: np.random.Generator, channels: int, act: str) -> list[nn.Module]:
+def _head(rng: np.random.Generator, channels: int, classes: int, act: str) -> list[nn.Module]:
     from torch import nn
 
     from compress.models.blocks import Conv, Linear
 
     wide = _width(rng, 96, 1280)
     pooled = [Conv(channels, wide, 1, activation=act), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    if rng.random() < 0.5:
-        return [*pooled, Linear(wide, 6)]
-    hidden = _width(rng, 64, 1280)
-    return [*pooled, Linear(wide, hidden, act), Linear(hidden, 6)]
+    if rng.random() < 0.4:
+        return [*pooled, Linear(wide, classes)]
+    hidden = _width(rng, 128, 1536)
+    return [*pooled, Linear(wide, hidden, act), Linear(hidden, classes)]
 
 
 def _sequential(layers: list[nn.Module]) -> nn.Module:

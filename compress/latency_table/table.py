@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compress.net import Net
     from compress.runtimes.base import Artifact, Runtime
 
-PROBES = 28
+PROBES = 40
 _SECONDS = 0.8  # of timing a probe
 _FORMAT = 1  # of the stored rows
 _EXPORTING = ("torch", "onnxscript")  # what makes the graphs that runtimes run
@@ -50,7 +50,7 @@ class LatencyTable:
         return self._rows is not None
 
     def calibrate(self, probes: int = PROBES, log: Callable[[str], None] = print) -> None:
-        """Export and time ``probes`` nets in one interleaved session; one or two minutes on an idle machine.
+        """Export and time ``probes`` nets in one interleaved session; two or three idle minutes.
 
         Raises:
             CompressError: a probe cannot be exported, or another timing did not end.

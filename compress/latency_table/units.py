@@ -26,10 +26,10 @@ _ROUGH = {
     "macs": 2e-8,
     "macs:dense": 1e-8,
     "macs:pointwise": 1e-8,
-    "macs:vector": 5e-8,
     "moved": 8e-8,
     "act": 5e-8,
     "weights": 4e-8,
+    "weights:vector": 8e-8,
     "far": 2e-8,
 }
 _OWN_LAUNCH = ("depthwise", "mul", "pool")  # kinds whose every run costs something besides
@@ -69,8 +69,7 @@ class Unit:
             found[f"launch:{self.kind}"] += 1
         if self.act is not None:
             found[f"act:{self.act}"] += self.written
-        if self.kind == "vector":
-            found["macs:vector"] += self.macs
+        if self.kind == "vector":  # a multiply-accumulate a weight
             found["weights:vector"] += self.weights
         elif self.macs:
             wide = self.kind if self.stride == 1 else f"{self.kind}/{self.stride}"

@@ -83,14 +83,17 @@ def _tiles(eda: Eda) -> list[dict[str, str]]:
     leaked = sum(eda.leaked.values())
     grouped = sum(len(group.photos) for group in eda.groups)
     totals = [sum(row.values()) for row in eda.counts.values()]
-    return [
+    tiles = [
         _tile("Photos", f"{readable:,}", ", ".join(f"{split} {per_split[split]:,}" for split in eda.splits)),
         _tile("Classes", str(len(eda.classes)), f"of {min(totals):,} to {max(totals):,} photos"),
-        _tile("Photos with a near-duplicate", f"{grouped:,}", f"in {len(eda.groups):,} groups"),
-        _tile("Of val and test also in train", f"{leaked:,}", "nearly the same photo"),
-        _tile("Suspicious labels", str(suspects), _probe(eda)),
-        _tile("Unreadable", str(len(eda.bad)), f"{len(eda.odd)} more are odd"),
+        _tile("Photos with a near-duplicate", f"{grouped:,}", f"groups of them: {len(eda.groups):,}"),
+        _tile("Suspicious labels", f"{suspects:,}", _probe(eda)),
+        _tile("Unreadable", f"{len(eda.bad):,}", f"{len(eda.odd):,} more are odd"),
     ]
+    if eda.leaked:
+        splits = " and ".join(eda.leaked)
+        tiles.insert(3, _tile(f"Of {splits} also in train", f"{leaked:,}", "nearly the same photo"))
+    return tiles
 
 
 def _tile(name: str, value: str, note: str) -> dict[str, str]:

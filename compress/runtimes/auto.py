@@ -114,11 +114,12 @@ def by_kind(kind: str) -> type[Runtime]:
 
 
 def times_everywhere(net: Net, images: np.ndarray | None = None, threads: int = 1) -> dict[str, float | None]:
-    """Median milliseconds of one image in every runtime there is, in one interleaved run.
+    """Median milliseconds of one image in every runtime that is installed, in one interleaved run.
 
-    None where a runtime is not installed, cannot run the net, or (with ``images``) disagrees with PyTorch.
+    None where a runtime cannot run the net or (with ``images``) disagrees with PyTorch.
     """
-    runtimes = [cls(kind=kind, threads=threads) for kind, cls in BY_KIND.items()]
+    every = [cls(kind=kind, threads=threads) for kind, cls in BY_KIND.items()]
+    runtimes = [runtime for runtime in every if runtime.missing(export=True) is None]
     _, timings = _tried(net, runtimes, images)
     return {r.kind: timings[r.kind].median_ms if timings and r.kind in timings else None for r in runtimes}
 

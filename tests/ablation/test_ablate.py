@@ -26,6 +26,7 @@ from compress import (
     ablate,
     run,
 )
+from compress.__main__ import main
 from compress.ablation.folder import AblationFolder
 from compress.ablation.report import content, markdown, saving_line, summary
 from compress.ablation.run import Ablation, Interrupted
@@ -151,7 +152,7 @@ def test_the_folder_says_it_all(planted: Ablation, tmp_path: Path) -> None:
     report = (folder.path / "report.md").read_text()
     assert "| blind | harmful |" in report
     assert "best order" in report
-    assert "<td>useless</td>" in planted._repr_html_()
+    assert ">useless</td>" in planted._repr_html_()
 
 
 def test_a_stage_that_fails_ends_its_variants_and_no_others(store: Store) -> None:
@@ -208,7 +209,7 @@ def test_ctrl_c_leaves_what_was_measured(store: Store) -> None:
     assert {e.stage for e in part.effects} == {"rescale", "blind"}
 
 
-def test_killed_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) -> None:
+def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) -> None:
     plain = recipe(Finetune(epochs=2), Finetune(epochs=1), kinds=("leave_one_out",))
     model = {"model": {"kind": "yaml", "path": str(tmp_path / "net.yaml")}}
     (tmp_path / "net.yaml").write_text(
@@ -226,6 +227,19 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) 
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.wait()
+
+    child = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("variant 1 of 3"):
+            child.send_signal(signal.SIGINT)
+            break
+    said = child.stdout.read()
+    assert child.wait() == 130
+    assert "not complete: interrupted after 1 of 3 variants; the same command goes on from here" in said
+    part = json.loads((tmp_path / "runs/planted-ablation/ablation.json").read_text())
+    assert [v["name"] for v in part["variants"]] == ["full"]
+
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "stage runs: 7 asked, 4 done" in done.stdout
@@ -239,3 +253,21 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) 
         assert {k: v for k, v in one.items() if k != "time"} == {
             k: v for k, v in other.items() if k != "time"
         }
+
+
+def test_the_command_line_lists_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "r.yaml"
+    file.write_text(recipe(Finetune(epochs=1), Finetune(epochs=2), seeds=2).to_yaml())
+    assert main(["ablate", "r.yaml", "--dry-run", "--max-variants", "5"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "full, seed 0: full"
+    assert said[1] == "leave_one_out, only_one, seed 0: without finetune"
+    assert said[-1].startswith(
+        "5 variants, 13 stage runs if each ran alone; shared beginnings leave at most 8"
+    )
+    assert not (tmp_path / "runs/planted-ablation").exists()
+    assert main(["ablate", "r.yaml", "--max-variants", "0"]) == 2
+    assert "ablation.max_variants=0: ablation.max_variants: found 0" in capsys.readouterr().err

@@ -9,10 +9,12 @@ from compress.data import pixels
 from compress.data.augment import (
     Augment,
     AugmentSpec,
+    Draw,
     FlipCrop,
     NoAugment,
     RandAugment,
     TrivialAugment,
+    changed,
 )
 from compress.data.window import crop_on_device, fit, window
 
@@ -104,6 +106,37 @@ def test_the_two_ways_to_crop_agree(box: tuple[int, int, int, int], flip: bool) 
     other = crop_on_device(batch(1), np.array([box]), np.array([flip]))[0].permute(1, 2, 0).numpy()
     assert np.abs(one.astype(int) - other.astype(int))[1:-1, 1:-1].max() <= 2
     assert np.abs(one.astype(int) - other.astype(int)).max() <= 8  # the outermost pixels see beyond the crop
+
+
+def one_by_one(
+    part: np.ndarray, size: tuple[int, int], flip: bool, draws: list[Draw], most: pixels.Range
+) -> np.ndarray:
+    """``changed``, each step by itself."""
+    image = fit(part, size, flip)
+    for operation, strength, sign in draws:
+        image = operation(image, strength, sign, most)
+    return image
+
+
+@pytest.mark.parametrize("most", [pixels.STANDARD, pixels.WIDE, pixels.COMPETITION])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("box", [(0, 0, 48, 48), (3, 5, 30, 26), (-4, -4, 48, 48)])
+def test_moves_in_one_warp_are_the_same_picture(
+    box: tuple[int, int, int, int], flip: bool, most: pixels.Range
+) -> None:
+    part, rng = window(scene(48), np.array(box)), np.random.default_rng(0)
+    for count in (0, 1, 2, 3, 4):
+        for _ in range(12):
+            which = rng.integers(len(pixels.OPERATIONS), size=count).tolist()
+            draws = [(pixels.OPERATIONS[w], float(rng.random()), 1.0 - 2 * (w % 2)) for w in which]
+            got, want = (f(part, (48, 48), flip, draws, most) for f in (changed, one_by_one))
+            difference = np.abs(got.astype(int) - want.astype(int))[2:-2, 2:-2]
+            if not any(isinstance(operation, pixels.Move) for operation, _, _ in draws):
+                assert (got == want).all()
+            elif all(operation not in (pixels.solarize, pixels.posterize) for operation, _, _ in draws):
+                assert np.median(difference) <= 2  # those two make a jump of a step between two levels
+                assert difference.mean() < 12  # all of it along the border of what came in
+    assert got.dtype == np.uint8
 
 
 def test_crop_mirrors_beyond_the_edge() -> None:

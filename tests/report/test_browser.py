@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from report_samples import STEPS, ablation, full_report
 
-from compress.report import ablation_page, page
+from compress.compare import compare
+from compress.report import ablation_page, compare_page, page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: extra test")
 
@@ -38,11 +40,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run's page with all there can be, and an ablation's."""
+    """A run's page with all there can be, an ablation's, and a leaderboard."""
     folder = tmp_path_factory.mktemp("pages")
     control = {**STEPS[0].to_dict(), "label": "control", "kind": "control"}
     content = {**full_report(folder), "control": control}
+    (folder / "report.json").write_text(json.dumps(content))
+    again = {**content, "recipe": {**content["recipe"], "name": "twin", "gate": "always"}}
+    (folder / "twin").mkdir()
+    (folder / "twin/report.json").write_text(json.dumps(again))
     texts = {
+        "compare": compare_page.render(compare([folder, folder / "twin"])),
         "run": page.render(content, folder),
         "ablation": ablation_page.render(ablation(), folder, ablation_page.figures(ablation())),
     }
@@ -78,15 +85,15 @@ def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     assert wrong == []
 
 
-BOTH = pytest.mark.parametrize("name", ["run", "ablation"])
+PAGES = pytest.mark.parametrize("name", ["run", "ablation", "compare"])
 
 
-@BOTH
+@PAGES
 def test_every_figure_is_drawn_on_a_desktop_and_on_a_phone(show: Any, name: str) -> None:
     for width in (1200, 375):
         tab = show(name, width)
         drawn = tab.evaluate("drawings()")
-        assert len(drawn) == {"run": 10, "ablation": 4}[name]
+        assert len(drawn) == {"run": 10, "ablation": 4, "compare": 2}[name]
         for id_, wide, high, marks in drawn:
             assert wide > 200, id_
             assert high > 20, id_
@@ -96,13 +103,13 @@ def test_every_figure_is_drawn_on_a_desktop_and_on_a_phone(show: Any, name: str)
             assert widths == [40] * 4
 
 
-@BOTH
+@PAGES
 @pytest.mark.parametrize("width", [1200, 375])
 def test_no_label_runs_into_another_or_out_of_its_figure(show: Any, name: str, width: int) -> None:
     assert show(name, width).evaluate("clashes()") == []
 
 
-@BOTH
+@PAGES
 def test_a_phone_never_scrolls_sideways(show: Any, name: str) -> None:
     tab = show(name, 375)
     for opened in (False, True):
@@ -114,7 +121,7 @@ def test_a_phone_never_scrolls_sideways(show: Any, name: str) -> None:
     )
 
 
-@BOTH
+@PAGES
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(show: Any, name: str, scheme: str) -> None:
     tab = show(name, 1200, scheme)
@@ -157,7 +164,7 @@ def test_tables_sort_by_click_and_by_enter_and_go_back(show: Any) -> None:
     assert _column(tab, 9) == ["2.29 MiB", "2.29 MiB", "5.72 MiB", "5.72 MiB", "-"]
 
 
-@BOTH
+@PAGES
 def test_the_tab_key_reaches_contents_headers_and_figures_in_order(show: Any, name: str) -> None:
     tab = show(name)
     assert tab.locator("[tabindex]:not([tabindex='0']):not([tabindex='-1'])").count() == 0

@@ -84,10 +84,10 @@ def test_threads_reach_the_runtime(relu6_net, pictures):
     assert runtime == OpenvinoRuntime(threads=2)
 
 
-def test_times_everywhere_has_every_runtime(relu6_net, quant):
+def test_times_everywhere_has_every_runtime_there_is(relu6_net, quant):
     times = times_everywhere(relu6_net)
-    assert list(times) == list(BY_KIND)
-    assert all(times[kind] > 0 for kind, cls in BY_KIND.items() if cls in installed())
+    assert list(times) == [cls().kind for cls in installed()]
+    assert all(ms > 0 for ms in times.values())
     net = relu6_net.copy()
     net.quant = quant
     assert times_everywhere(net)["torch"] is None
@@ -106,10 +106,10 @@ net = Net(module, Preprocess(8), tuple("abcd"))
 images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), dtype=np.uint8)
 runtime, rows = AutoRuntime(candidates=("openvino", "onnxruntime")).resolve(net, images)
 print(runtime.kind, "|", rows[0].reason)
-print(times_everywhere(net)["openvino"])
+print("openvino" in times_everywhere(net))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    want = "onnxruntime | openvino is not installed: pip install openvino\nNone\n"
+    want = "onnxruntime | openvino is not installed: pip install openvino\nFalse\n"
     assert done.stdout == want, done.stderr
 
 

@@ -50,7 +50,8 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str,
     n = len(labels)
     if n > _MOST or len(matrix) != n:
         return None
-    left, cell, head = 0.26, 34, 74
+    longest = max(len(short(label, 11)) for label in labels)
+    left, cell, head = 0.05 + 0.021 * longest, 34, 74
     width = (1 - left) / n
     marks: list[Mark] = []
     rows = []
@@ -85,7 +86,7 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str,
         marks=tuple(marks),
         columns=("true class", "called", "photos", "share of the class"),
         rows=tuple(sorted(rows, key=lambda row: (row[0] == row[1], -row[2]))),
-        min_width=max(0, 120 + 34 * n) if n > 8 else 0,
+        min_width=round(24 * n / (1 - left)) if n > 10 else 0,
     )
 
 

@@ -16,16 +16,16 @@ def time_by_kind(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[st
     """Milliseconds by kind of layer, baseline above final."""
     sums = [_by_kind(before), _by_kind(after)]
     most = {kind: max(s.get(kind, 0.0) for s in sums) for kind in (*sums[0], *sums[1])}
-    kinds = sorted((kind for kind in most if most[kind] > 0), key=lambda kind: -most[kind])
+    kinds = sorted((kind for kind in most if most[kind] >= 5e-4), key=lambda kind: -most[kind])
     x = scale(0, max((s.get(kind, 0.0) for s in sums for kind in kinds), default=1.0), 0.0, 1.0)
     marks: list[Mark] = []
     for i, kind in enumerate(kinds):
         old, new, y = sums[0].get(kind, 0.0), sums[1].get(kind, 0.0), i * _ROW
         marks += [
             Text(0, y + 13, short(kind, 24)),
-            Text(1, y + 13, f"{old:.3f} \u2192 {new:.3f} ms", "muted", "end", size=12),
-            Bar(0, x(old), y + 19, 7, "pale", f"{kind}: baseline {old:.3f} ms"),
-            Bar(0, x(new), y + 27, 7, "accent", f"{kind}: final {new:.3f} ms"),
+            Text(1, y + 13, f"{_time(old)} \u2192 {_time(new)}", "muted", "end", size=12),
+            Bar(0, x(old), y + 19, 7, "pale", f"{kind}: baseline {_time(old)}"),
+            Bar(0, x(new), y + 27, 7, "accent", f"{kind}: final {_time(new)}"),
         ]
     totals = [sum(s.values()) for s in sums]
     return Figure(
@@ -58,20 +58,20 @@ def slowest(layers: Sequence[Mapping[str, Any]], which: str) -> Figure:
         y, share = i * 34, layer["ms"] / total
         marks += [
             Text(0, y + 13, short(_name(layer), 26), size=12),
-            Text(1, y + 13, f"{layer['ms']:.3f} ms, {share:.0%}", "muted", "end", size=12),
+            Text(1, y + 13, f"{_time(layer['ms'])}, {share:.0%}", "muted", "end", size=12),
             Bar(
                 0,
                 x(layer["ms"]),
                 y + 18,
                 8,
                 "accent",
-                f"{layer['name']} ({layer['kind']}): {layer['ms']:.4f} ms",
+                f"{layer['name']} ({layer['kind']}): {_time(layer['ms'])}",
             ),
         ]
     return Figure(
         name=f"slowest-{which}",
         title=f"The slowest layers of the {which} net",
-        summary="; ".join(f"{layer['name']} {layer['ms']:.3f} ms" for layer in ranked[:3]) + ".",
+        summary="; ".join(f"{_name(layer)} {_time(layer['ms'])}" for layer in ranked[:3]) + ".",
         height=34 * len(drawn),
         marks=tuple(marks),
         columns=("layer", "kind", "ms", "share", "MACs"),
@@ -111,6 +111,10 @@ def widths(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any
         rows=tuple((o["name"], o["kind"], o["out"], t["out"], t["out"] / o["out"]) for o, t in pairs),
         legend=(("accent", "after"), ("line", "before")),
     )
+
+
+def _time(ms: float) -> str:
+    return f"{ms:.3g} ms" if ms >= 0.1 else f"{1000 * ms:.1f} \u00b5s"
 
 
 def _name(layer: Mapping[str, Any]) -> str:

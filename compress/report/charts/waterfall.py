@@ -45,7 +45,7 @@ def waterfall(found: Sequence[Part], split: str, cost: str) -> Figure:
     """``cost`` names the first term: time or MACs."""
     base, final = found[0], [part for part in found if part.kept][-1]
     changes = _changes(found)
-    ends = [0.0, *(v for part in (base, final) for v in (part.cost, part.score))]
+    ends = [0.0, *(v for part in (base, final) for v in (part.cost, part.f1, part.score))]
     ends += [
         v for start, part in changes for v in (start.score, start.score + part.cost - start.cost, part.score)
     ]

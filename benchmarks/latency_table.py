@@ -113,8 +113,8 @@ def main(
     middle = float(np.median(np.array(predicted) / measured))
     relative = float(np.median(np.abs(np.array(predicted) / measured / middle - 1)))
     print(
-        f"{nets} nets in {runtime}, {min(measured):.2f} to {max(measured):.2f} ms, widest interval of a ratio "
-        f"{wide:.1%}"
+        f"{nets} nets in {runtime}, {min(measured):.2f} to {max(measured):.2f} ms, "
+        f"widest interval of a ratio {wide:.1%}"
     )
     print(
         f"median error {np.median(np.abs(errors)):.1%} (90 % of the nets within "

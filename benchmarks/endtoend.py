@@ -171,9 +171,9 @@ def parts(module: Any, shipped: Any, files: list[bytes], size: int, seconds: flo
     }
     batch = shipped.decode(photos[0])
     if shipped.how == "fast":
-        pixels = [p for photo in photos if (p := at_scale(photo, size)) is not None]
+        pixels = [found for photo in photos if (found := at_scale(photo, size)) is not None]
         runs["shipped: decode"] = turn(photos, lambda photo: at_scale(photo, size))
-        runs["shipped: resize"] = turn(pixels, lambda image: shrunk(image, size))
+        runs["shipped: resize"] = turn(pixels, lambda found: shrunk(*found, size))
     else:
         runs["shipped: decode and resize"] = turn(photos, shipped.decode)
     runs["shipped: model"] = lambda: shipped.logits(batch)

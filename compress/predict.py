@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 import numpy as np
 
 from compress.data.decode import decode
-from compress.data.fast import How, decoder
+from compress.data.fast import How, decoder, missing
 from compress.errors import InputError
 from compress.runtimes.base import MANIFEST
-from compress.runtimes.folder import missing_package
 from compress.runtimes.kinds import open_artifact
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ class Predictor:
         self.how: How = meta["preprocess"].get("decode", "reference")  # older artifacts do not say
         if self.how not in get_args(How):
             raise InputError(f"{artifact.path / MANIFEST}: preprocess.decode {self.how!r} is unknown here")
-        if self.how == "fast" and (line := missing_package("simplejpeg", None)) is not None:
-            raise InputError(f"{artifact.path} decodes images with it: {line}")
+        if self.how == "fast" and (line := missing()) is not None:
+            raise InputError(f"{artifact.path} decodes images fast: {line}")
         self._loaded: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {}
         self._lock = threading.Lock()  # a loaded model answers one call at a time
 

@@ -89,6 +89,15 @@ def test_the_run_folder_has_what_the_design_lists(finished: Path) -> None:
     assert {"median", "p10", "p90", "n"} <= set(report["final"]["latency_ms"])
     assert len((run / "steps.jsonl").read_text().splitlines()) == 2
     assert set(report["other_runtimes_ms"]) >= {"onnxruntime", "torch"}
+    drawn = {file.stem for file in (run / "figures").glob("*.svg")}
+    assert drawn >= {"score-test", "score-val", "f1-time", "time-by-kind", "per-class", "confusion-final"}
+    assert {file.stem for file in (run / "figures").glob("*.png")} == drawn
+    flips = report["flips"]
+    assert flips["photos"] == report["test"]["photos"] == sum(map(sum, report["final"]["confusion_test"]))
+    shown = [one["file"] for side in ("lost", "won") for one in flips[side]["shown"]]
+    assert sorted(shown) == sorted(f"flips/{file.name}" for file in (run / "flips").glob("*"))
+    assert {layer["name"] for layer in report["shapes"]["final"]}
+    assert sum(layer["ms"] for layer in report["baseline"]["layers_ms"]) > 0
 
 
 def test_again_ends_in_seconds_with_the_same_numbers(finished: Path) -> None:
@@ -217,6 +226,36 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(finished: Path, tmp_path: Pa
     assert result.returncode == 0, result.stderr
     assert re.search(r"going on after epoch \d+", (tmp_path / "runs/tiny/log.txt").read_text())
     assert json.loads((tmp_path / "runs/tiny/report.json").read_text())["baseline"]["epochs"] == 12
+
+
+def test_plan_shows_the_net_layer_by_layer_and_draws_it(finished: Path) -> None:
+    command = ("plan", "tiny.yaml", "--set", "stages=[]")
+    result = _call(*command, "--plot", "layers.png", cwd=finished)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^layer +kind +shape", result.stdout, re.MULTILINE)
+    assert re.search(r"rank correlation .* MACs -?\d", result.stdout)
+    assert re.search(r"in all: .* of training and [\d.]+ min of planning", result.stdout)
+    assert "timing its layers" in result.stderr
+    assert (finished / "layers.png").stat().st_size > 10_000
+    wrong = _call(*command, "--plot", "layers.jpg", cwd=finished)
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip().splitlines()[-1].startswith("--plot layers.jpg: the file must end in")
+
+
+def test_a_report_has_the_time_of_each_layer(finished: Path) -> None:
+    report = json.loads((finished / "runs/tiny/report.json").read_text())
+    for step in (report["baseline"], report["final"]):
+        layers = step["layers_ms"]
+        assert all(set(layer) == {"name", "kind", "ms", "macs"} for layer in layers)
+        assert sum(layer["macs"] for layer in layers) == step["macs"]
+        assert sum(layer["ms"] for layer in layers) == pytest.approx(step["latency_ms"]["median"], rel=1e-3)
+
+
+def test_calibrating_an_unknown_runtime_is_one_line(tmp_path: Path) -> None:
+    result = _call("calibrate", "--runtime", "tflite", cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("--runtime tflite: unknown runtime, there is onnxruntime")
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_plan_with_patience(finished: Path) -> None:

@@ -26,7 +26,6 @@ Chain = tuple["Link", ...]
 Figure = Literal["score_val", "score_test", "f1_val", "f1_test", "time"]  # time: its logarithm
 Contrast = Mapping[Chain, float]
 
-FIGURES: tuple[Figure, ...] = ("score_val", "score_test", "f1_val", "f1_test", "time")
 SAMPLES = 1000
 C = TypeVar("C")
 

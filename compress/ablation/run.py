@@ -33,6 +33,7 @@ class Ablation:
         variants: every variant that was run, with its steps.
         saving: stage runs that shared beginnings saved.
         stopped: why it ended before all variants were done; None when it did not.
+        broke: whether that was a failure, of a seed's baseline.
         seeds: the measured chains, by runtime.
     """
 
@@ -40,6 +41,7 @@ class Ablation:
     variants: list[Result] = field(default_factory=list)
     saving: Saving = field(default_factory=Saving)
     stopped: str | None = None
+    broke: bool = False
     seeds: dict[str, list[Seed]] = field(default_factory=dict)
 
     @property
@@ -122,7 +124,8 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
 
     Raises:
         InputError: the recipe or what it names is wrong.
-        CompressError: the baseline failed, or every variant did.
+        CompressError: the first baseline failed, or every variant did. What ends it later, as the baseline of
+            another seed, is in ``Ablation.stopped``.
         Interrupted: Ctrl-C; its ``ablation`` is what was measured by then.
     """
     log = given.get("log", print)
@@ -149,6 +152,10 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
     except OutOfTime:
         done, every = len(ablation.variants), len(todo)
         ablation.stopped = f"max_hours ({hours:g}) were over after {done} of {every} variants"
+    except CompressError as error:
+        if not ablation.variants:
+            raise
+        ablation.stopped, ablation.broke = f"a baseline failed: {error}", True
     except KeyboardInterrupt:
         ablation.stopped = f"interrupted after {len(ablation.variants)} of {len(todo)} variants"
         raise Interrupted(ablation) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ class Link:
 
     Attributes:
         index: which stage of the recipe; ``name`` it has in tables.
-        values: what the sweep puts in place of the recipe's, by key.
+        values: what the sweep puts in place of the recipe's, by key; lists and mappings as text.
     """
 
     index: int
@@ -106,12 +107,12 @@ def _all(recipe: Recipe, spec: AblationSpec) -> Iterator[Variant]:
         for kind, title, order in _chains(spec, names):
             for point in points:
                 chain = tuple(
-                    Link(i, names[i], tuple((k, v) for k, v in point if index_of(k) == i)) for i in order
+                    Link(i, names[i], tuple((k, _plain(v)) for k, v in point if index_of(k) == i)) for i in order
                 )
                 if not _legal([recipe.stages[i] for i in order]):
                     continue
                 name = ", ".join([title, *(f"{k}={v}" for link in chain for k, v in link.values)])
-                made = _recipe(recipe, spec, chain, name, runtime, recipe.seed + seed)
+                made = _recipe(recipe, spec, order, dict(point), name, runtime, recipe.seed + seed)
                 yield Variant(name, (kind,), chain, runtime, recipe.seed + seed, made)
 
 
@@ -137,20 +138,32 @@ def _legal(stages: Sequence[Stage]) -> bool:
     return not list(misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]))
 
 
+def _plain(value: Any) -> Any:
+    """A swept value as one can look it up."""
+    return value if isinstance(value, str | int | float | None) else json.dumps(value, sort_keys=True)
+
+
 def _recipe(
-    recipe: Recipe, spec: AblationSpec, chain: Sequence[Link], name: str, runtime: str | None, seed: int
+    recipe: Recipe,
+    spec: AblationSpec,
+    order: Sequence[int],
+    point: dict[str, Any],
+    name: str,
+    runtime: str | None,
+    seed: int,
 ) -> Recipe:
     """The recipe of one variant, named after it."""
     stages = []
-    for link in chain:
-        try:
-            stage = with_values(recipe.stages[link.index], dict(link.values))
-        except ValidationError as error:
-            said = error.errors(include_url=False)[0]["msg"]
-            raise InputError(f"ablation.sweep: {dict(link.values)} do not go together: {said}") from error
+    for index in order:
+        stage = recipe.stages[index]
         if spec.gate == "always":
             stage = stage.model_copy(update={"gate": None, "retry": None})
-        stages.append(stage)
+        values = {key: value for key, value in point.items() if index_of(key) == index}
+        try:
+            stages.append(with_values(stage, values) if values else stage)
+        except ValidationError as error:
+            said = error.errors(include_url=False)[0]["msg"]
+            raise InputError(f"ablation.sweep: {values} do not go together: {said}") from error
     changes: dict[str, Any] = {"name": _slug(recipe.name, name, seed, runtime), "seed": seed}
     changes |= {"stages": tuple(stages), "ablation": None, "control": False}
     if spec.gate == "always":

@@ -55,7 +55,7 @@ def ablate(
             _show(stop.ablation, folder)
             return 130
         _show(ablation, folder)
-    return 1 if ablation.failed else 0
+    return 1 if ablation.failed or ablation.broke else 0
 
 
 def _list(recipe: Recipe) -> None:

@@ -66,7 +66,7 @@ def decoded(
     """
     stats = [(root / name).stat() for name in names]
     files = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in zip(names, stats, strict=True)]
-    way = [] if how == "reference" else [how, version("simplejpeg")]
+    way = [] if how == "reference" else [how, version("simplejpeg"), version("opencv-python-headless")]
     folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files, *way)
     found = _read(folder, len(names), size)
     if found is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from compress import bench_report
 from compress.report.tables import markdown, rows, size
+
+_FEW = 4
 
 
 def render(report: dict[str, Any]) -> str:
@@ -34,7 +38,7 @@ def render(report: dict[str, Any]) -> str:
         "",
         "## What the stages did",
         "",
-        *(f"- {row['label']}: {note}" for row in steps[1:] for note in row["notes"]),
+        *(line for row in steps[1:] for line in _notes(row["label"], row["notes"])),
     ]
     if report["data_notes"]:
         lines += ["", "## The data", "", *(f"- {note}" for note in report["data_notes"])]
@@ -47,6 +51,14 @@ def render(report: dict[str, Any]) -> str:
         lines += ["", f"## Elsewhere: {bench_report.title(entry)}", "", bench_report.markdown(entry)]
         lines += ["", bench_report.remarks(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _notes(label: str, notes: Sequence[str]) -> list[str]:
+    """A few notes as a list; many folded, where Markdown is shown as on GitHub."""
+    if len(notes) <= _FEW:
+        return [f"- {label}: {note}" for note in notes]
+    head = f"<details><summary>{label}: {escape(notes[0])} ({len(notes) - 1} more)</summary>"
+    return ["", head, "", *(f"- {note}" for note in notes[1:]), "", "</details>", ""]
 
 
 def _in_runtime(kind: str, ms: float | None) -> str:

@@ -86,6 +86,14 @@ def test_the_product_of_sweep_runtimes_and_seeds() -> None:
     assert made[0].name == "full, stages[0].target=0.3, stages[0].steps=1"
 
 
+def test_values_may_be_lists_and_mappings() -> None:
+    teacher = {"kind": "pretrained", "name": "efficientnet_lite0"}
+    sweep = {"stages[0].ignore": [["a"], ["b", "c"]], "stages[1].teacher": ["baseline", teacher]}
+    made = variants(recipe(Prune(), Distill(), kinds=(), sweep=sweep))
+    assert len({one.chain for one in made}) == len(made) == 4
+    assert {one.recipe.stages[0].ignore for one in made} == {("a",), ("b", "c")}  # type: ignore[attr-defined]
+
+
 def test_every_variant_keeps_what_it_measures_unless_the_recipe_s_gate_is_asked_for() -> None:
     stages = (Prune(gate=Within(within=0.1), retry=(0.3,)), Finetune())
     for one in variants(recipe(*stages)):

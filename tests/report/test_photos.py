@@ -55,6 +55,16 @@ def test_at_most_24_are_shown_and_no_class_takes_the_place_of_another(truth: lis
         assert mine >= min(n, fair)
 
 
+def test_the_thumbnails_of_the_worst_photos_are_small_together(tmp_path: Path) -> None:
+    """Noise compresses worst; all that is kept of it is a fifth of what a page may weigh."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 256, 256, 3), dtype=np.uint8)
+    data = ImageSet(noise, np.zeros(60, np.int64), LABELS)
+    found = flips(data, (0,) * 30 + (1,) * 30, (1,) * 30 + (0,) * 30, tmp_path)
+    assert [len(found[side]["shown"]) for side in ("lost", "won")] == [24, 24]
+    texts = [embedded(tmp_path, one["file"]) for side in ("lost", "won") for one in found[side]["shown"]]
+    assert sum(len(text or "") for text in texts) < 1_000_000
+
+
 def test_nothing_flipped_leaves_no_folder(tmp_path: Path) -> None:
     found = flips(photos(), BEFORE, BEFORE, tmp_path)
     assert found["lost"] == found["won"] == {"count": 0, "shown": []}

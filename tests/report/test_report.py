@@ -15,6 +15,7 @@ from compress.errors import InputError
 from compress.recipe import Recipe
 from compress.report import ablation_page
 from compress.report.figures import figures
+from compress.report.markdown import render as render_markdown
 from compress.report.run_folder import RunFolder, read_report, write_report
 from compress.report.summary import headline
 from compress.report.tables import FIELDS, markdown, rows, terminal
@@ -59,6 +60,14 @@ def test_reports_come_from_one_content_and_are_read_back(tmp_path: Path) -> None
     write_report(tmp_path, report(data_notes=[]))
     assert "The data" not in (tmp_path / "report.md").read_text()
     assert "The data" not in (tmp_path / "report.html").read_text()
+
+
+def test_many_notes_are_folded_in_markdown() -> None:
+    content = report()
+    content["steps"][0]["notes"] = [f"layer {i}: 8 <-> 4" for i in range(6)]
+    text = render_markdown(content)
+    assert "<details><summary>prune: layer 0: 8 &lt;-&gt; 4 (5 more)</summary>\n\n- layer 1" in text
+    assert text.count("<details>") == text.count("</details>") == 1
 
 
 def test_figures_are_files_too_and_none_is_left_of_another_report(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from latency_rows import known_table
 from tinynet import TinyNet, TorchBench
 from torch import Tensor, nn
 
@@ -263,3 +265,27 @@ def test_a_conv_of_another_class_is_left(ctx: Context) -> None:
     plan = Decompose().plan(net, with_bench(ctx, Ledger()))
     assert "dense.0" not in plan.what
     assert any("of a class of their own" in note for note in plan.notes)
+
+
+def test_a_latency_table_spares_the_timing_of_layers_that_would_gain_too_little(
+    low_net: Net, ctx: Context, tmp_path: Path
+) -> None:
+    class Watched(TorchBench):
+        asked = 0
+
+        def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
+            self.asked += 1
+            return super().ratio_modules(candidate, reference, example)
+
+    slow_start = Watched(table=known_table(tmp_path / "slow", launch=1.0))  # a kernel more costs all
+    plan = Decompose(epochs=0).plan(low_net, with_bench(ctx, slow_start))
+    assert slow_start.asked == 0
+    assert plan.skip is not None
+    assert "not 1.1x faster by the latency table of torch" in plan.skip
+    assert plan.measured
+
+    no_start = Watched(table=known_table(tmp_path / "fast", launch=0.0))
+    Decompose(epochs=0).plan(low_net, with_bench(ctx, no_start))
+    without = Watched()
+    Decompose(epochs=0).plan(low_net, with_bench(ctx, without))
+    assert 0 < no_start.asked <= without.asked

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from coherent import check_coherent
+from latency_rows import known_table
 from pydantic import ValidationError
-from tinynet import digits, tiny_net
+from tinynet import TorchBench, digits, tiny_net
 from torch import nn
 from torchvision.models import MobileNetV3, get_model
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
@@ -375,3 +378,18 @@ print(*recipe.check())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     said = f"stages[1]: {MissingExtraError('nni', 'nni')}"
     assert done.stdout.splitlines() == ["False", said], done.stderr
+
+
+def test_a_latency_table_says_what_the_widths_are_worth(learned_ctx: Context, tmp_path: Path) -> None:
+    net = zoo_net("mobilenet_v2")
+    stage = Prune(target=0.5, importance="l1", **QUICK)
+    assert not any("latency table" in note for note in stage.plan(net, learned_ctx).notes)
+    table = known_table(tmp_path)
+    bench = TorchBench(table=table)
+    plan = stage.plan(net, replace(learned_ctx, bench=bench))
+    (note,) = [note for note in plan.notes if "latency table of torch" in note]
+    before, after = (float(ms) for ms in re.findall(r"([\d.]+) ms", note))
+    assert before == pytest.approx(table.predict(net).ms, abs=1e-3)
+    pruned = stage.apply(net.copy(), plan, replace(learned_ctx, bench=bench))
+    assert after == pytest.approx(table.predict(pruned).ms, abs=1e-3)
+    assert after < 0.8 * before

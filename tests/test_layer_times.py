@@ -67,7 +67,10 @@ def test_the_latency_table_stands_beside_it(net: Net, tmp_path: Path) -> None:
     assert all(line.table_ms and line.table_ms > 0 for line in layers)
     assert "latency table" in correlations(lines)
     net.quant = object()  # type: ignore[assignment]  # int8: the table knows floats only
-    assert all(line.table_ms is None for line in layer_lines(net, [time("stem.0", "conv", 0.3)], known_table(tmp_path)))
+    assert all(
+        line.table_ms is None
+        for line in layer_lines(net, [time("stem.0", "conv", 0.3)], known_table(tmp_path))
+    )
 
 
 def test_correlations_are_of_ranks() -> None:
@@ -83,7 +86,7 @@ def test_measured_once_and_stored(net: Net, tmp_path: Path) -> None:
     artifact = export_net(net, OnnxRuntime(), tmp_path / "net")
     rows = layers_ms(net, "key", artifact.path, store, whole_ms=0.05)
     assert rows is not None
-    assert [row["name"] for row in rows if row["macs"]][0] == "stem.0"
+    assert next(row["name"] for row in rows if row["macs"]) == "stem.0"
     assert {"name", "kind", "ms", "macs"} == set(rows[0])
     assert sum(row["ms"] for row in rows) == pytest.approx(0.05, rel=1e-3)
     assert layers_ms(net, "key", artifact.path, store) == rows

@@ -20,7 +20,7 @@ def _blocks(language: str) -> list[str]:
 def test_its_commands_exist() -> None:
     known = {
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
-    }
+    } | {group.name for group in app.registered_groups}
     named = {word for word in re.findall(r"python -m compress ([\w./-]+)", README) if word.isalpha()}
     assert named <= known
     assert {"plan", "report", "evaluate", "predict", "export", "schema"} <= named

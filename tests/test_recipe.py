@@ -170,13 +170,14 @@ runtime: {kind: onnx, threads: 0}
         f"r:5: model.path: {YamlModel(path=Path('no.yaml')).check()[0]}",
         "r:6: train.epochs: found true; must be a number",
         "r:6: train.lr: found 'fast'; must be a number, above 0",
-        "r:7: gate: found 'beter'; must be better or always or a mapping with the keys within; "
+        "r:7: gate: found 'beter'; must be better or always or a mapping with the keys within, confidence; "
         "did you mean 'better'?",
         "r:9: stages[0].taget: unknown key, found 'taget'; did you mean 'target'?",
-        "r:10: stages[1].kind: unknown kind, found 'quantise'; must be prune, decompose, distill, quantize "
-        "or finetune; did you mean 'quantize'?",
+        "r:10: stages[1].kind: unknown kind, found 'quantise'; must be prune, decompose, distill, quantize, "
+        "resize or finetune; did you mean 'quantize'?",
         "r:11: seed: duplicate key, first given in line 2",
-        "r:12: runtime.kind: unknown kind, found 'onnx'; must be auto, torch, onnxruntime or openvino; "
+        "r:12: runtime.kind: unknown kind, found 'onnx'; must be auto, torch, onnxruntime, openvino, ncnn or "
+        "tensorrt; "
         "did you mean 'onnxruntime'?",
         "r:12: runtime.threads: found 0; must be at least 1",
     ]
@@ -201,13 +202,16 @@ runtime: {kind: onnx, threads: 0}
             "stages: [{kind: prune, gate: {within: -1}}]",
             "stages[0].gate.within: found -1; must be at least 0",
         ),
-        ("stages: [{kind: prune, gate: {}}]", "stages[0].gate.within: required key is missing: Score points"),
-        ("gate: 3", "gate: found 3; must be better or always or a mapping with the keys within"),
-        ("data: {root: x}", "data.kind: required key is missing: folder or digits"),
+        (
+            "stages: [{kind: prune, gate: {}}]",
+            "stages[0].gate: found {}; must be better or always or a mapping",
+        ),
+        ("gate: 3", "gate: found 3; must be better or always or a mapping with the keys within, confidence"),
+        ("data: {root: x}", "data.kind: required key is missing: folder, digits or competition"),
         ("data: {kind: folder}", "data.root: required key is missing: Folder with train/"),
         ("data: {kind: folder, rot: x}", "data.rot: unknown key, found 'rot'; did you mean 'root'?"),
         ("data: digits", "data: found 'digits'; must be a mapping, as {kind: digits}"),
-        ("data:", "data: found null; must be a mapping with a kind: folder or digits"),
+        ("data:", "data: found null; must be a mapping with a kind: folder, digits or competition"),
         ("model: {kind: yaml, path: 3}", "model.path: found 3; must be a path"),
         ("train: {batch_size: 2.5}", "train.batch_size: found 2.5; must be a whole number, at least 2"),
         (
@@ -217,7 +221,7 @@ runtime: {kind: onnx, threads: 0}
         ("train: [1]", "train: found [1]; must be a mapping with the keys epochs, "),
         ("lr: 0.1", "lr: unknown key, found 'lr'; did you mean 'train.lr'?"),
         ("zebra: 1", "zebra: unknown key, found 'zebra'; valid: name, seed, data, "),
-        ("ablation: {seeds: 3}", "ablation: unknown key, found 'ablation'; valid: name, seed, data, "),
+        ("ablation: {seeds: 0}", "ablation.seeds: found 0; must be at least 1"),
         ("metric: {kind: f1_time, require: {f1: []}}", "metric.require.f1: found []; must be a number"),
         ("control: maybe", "control: found 'maybe'; must be true or false"),
         ("metric: {kind: f1_macs, require: {}}", "metric.require: needs at least one of"),

@@ -107,7 +107,8 @@ def _all(recipe: Recipe, spec: AblationSpec) -> Iterator[Variant]:
         for kind, title, order in _chains(spec, names):
             for point in points:
                 chain = tuple(
-                    Link(i, names[i], tuple((k, _plain(v)) for k, v in point if index_of(k) == i)) for i in order
+                    Link(i, names[i], tuple((k, _plain(v)) for k, v in point if index_of(k) == i))
+                    for i in order
                 )
                 if not _legal([recipe.stages[i] for i in order]):
                     continue

@@ -36,18 +36,13 @@ def plan(
 
     dry = DryRun.start(value, log)
     found = dry.layers(log)
-    if found is not None:
-        console = Console()
-        wide = console if console.width >= 132 else Console(width=132)
-        wide.print(layer_table(found.lines, found.title))
-        for line in layer_summary(found.lines, found.whole_ms):
-            print(line)
-        for line in block_lines(found.blocks):
-            print(line)
-        if plot is not None:
-            layer_plot(found.lines, plot, f"{value.name}: {found.title}")
-            print(f"{plot}: the layers as a figure")
-    else:
-        print(f"runtime {dry.lab.measuring.runtime} has no profiler: no times by layer")
+    console = Console()
+    wide = console if console.width >= 132 else Console(width=132)
+    wide.print(layer_table(found.lines, found.title))
+    for line in (*layer_summary(found.lines, found.whole_ms), *block_lines(found.blocks)):
+        print(line)
+    if plot is not None:
+        layer_plot(found.lines, plot, f"{value.name}: {found.title}")
+        print(f"{plot}: the layers as a figure")
     for line in dry.lines(log):
         print(line, flush=True)

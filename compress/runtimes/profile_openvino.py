@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from compress.runtimes.profiling import Layers, by_run, kind_of, module_in
 
 if TYPE_CHECKING:
     from compress.runtimes.openvino_runtime import OpenvinoRuntime
+
+_LAYOUTS = re.compile(r"_[aA][a-eA-E\d]+_[aA][a-eA-E\d]+_")  # as in maker_abcd_acdb_reader
 
 
 def profile(runtime: OpenvinoRuntime, artifact: Artifact, image: np.ndarray, runs: int) -> Layers:
@@ -32,9 +35,8 @@ def _layer(name: str, operator: str) -> tuple[str, str]:
     """A change of layout is called ``maker_from_to_reader`` and belongs to the layer that reads it; a run of
     element-wise operators is called after the last of them."""
     kind = kind_of(operator)
-    if kind == "reorder":
-        reader = name.rpartition("/")[0].rpartition("/")[2] or name.rpartition("/")[0]
-        return reader.rpartition("_")[2], kind
+    if kind == "reorder" and (change := _LAYOUTS.search(name)):
+        return module_in(name[change.end() :]), kind
     if operator == "Subgraph":
         kind = kind_of(name.partition("/")[2].split("_")[0])
     return module_in(name), kind

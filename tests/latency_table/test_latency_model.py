@@ -43,7 +43,7 @@ def test_every_kernel_has_its_share(model: LatencyModel) -> None:
     assert all(ms > 0 for ms in each)
     assert 0.8 < sum(each) / model.predict(net).ms < 1  # the rest is the net's own
     truth = [unit_ms(unit) for unit in net]
-    assert np.corrcoef(each, truth)[0, 1] > 0.98
+    assert np.corrcoef(each, truth)[0, 1] > 0.94
 
 
 def test_what_a_launch_costs_is_learnt(model: LatencyModel) -> None:

@@ -37,7 +37,8 @@ def test_layers_carry_the_modules_names(net, artifact, runtime, image):
     timed = {time.name for time in times if time.kind == "conv"}
     assert timed == {name for name, m in modules.items() if isinstance(m, nn.Conv2d)}
     assert {time.name for time in times if time.kind == "linear"} == {"8"}
-    assert all(time.ms > 0 for time in times)
+    assert all(time.ms >= 0 for time in times)  # OpenVINO counts whole microseconds
+    assert sum(time.ms for time in times) > 0
     assert sum(time.share for time in times) == pytest.approx(1)
     assert not {time.kind for time in times if time.name} & {UNATTRIBUTED}
     squeezed = any(isinstance(m, nn.Hardsigmoid) for m in modules.values())
@@ -123,5 +124,6 @@ def test_onnx_nodes_and_values_are_called_after_their_modules():
     assert [node.name for node in nodes] == ["conv/Conv", "/Relu", "conv/Conv_2", "/Add"]
     assert [node.output[0] for node in nodes] == ["conv/Conv", "/Relu", "conv/Conv_2", "logits"]
     assert nodes[1].input[0] == "conv/Conv"
-    assert {info.name for info in proto.graph.value_info} <= {node.output[0] for node in nodes}
-    assert {i.name for i in proto.graph.initializer} == {"conv.weight", "conv.bias"}
+    weights = {i.name for i in proto.graph.initializer}
+    assert weights == {"conv.weight", "conv.bias"}
+    assert {info.name for info in proto.graph.value_info} <= {node.output[0] for node in nodes} | weights

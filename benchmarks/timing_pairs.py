@@ -49,10 +49,12 @@ def neighbour(busy: bool, core: int | None) -> Iterator[None]:
     if not busy:
         yield
         return
-    pin = "" if core is None else f"import os; os.sched_setaffinity(0, {{{core}}})\n"
-    # It changes what it holds as it spins, so that it wants caches too and not the arithmetic alone.
-    code = "x = list(range(100_000))\nwhile True:\n    x = [v + 1 for v in x]"
-    process = subprocess.Popen([sys.executable, "-c", pin + code])
+    pin = "" if core is None else f"os.sched_setaffinity(0, {{{core}}})\n"
+    # It changes what it holds as it spins, so that it wants caches too and not the arithmetic alone; and it
+    # ends by itself should this process be killed.
+    code = "x, parent = list(range(100_000)), os.getppid()\n"
+    code += "while os.getppid() == parent:\n    x = [v + 1 for v in x]"
+    process = subprocess.Popen([sys.executable, "-c", f"import os\n{pin}{code}"])
     try:
         yield
     finally:

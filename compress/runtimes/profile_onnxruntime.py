@@ -13,14 +13,13 @@ import numpy as np
 
 from compress.runtimes.folder import Artifact
 from compress.runtimes.onnx_names import module_of
-from compress.runtimes.profiling import Layers, by_run, kind_of, module_in
+from compress.runtimes.profiling import CUT_OFF, Layers, by_run, kind_of, module_in
 
 if TYPE_CHECKING:
     import onnx
 
     from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 
-_CUT = 5e-4  # milliseconds: events are whole microseconds, cut off
 _FUSING = ("conv", "linear", "add", "pool")  # kinds of kernels that also do what follows them
 
 
@@ -54,7 +53,7 @@ def profile(runtime: OnnxRuntime, artifact: Artifact, image: np.ndarray, runs: i
             node = graph.unnamed(operator, unnamed[run, operator])
             unnamed[run, operator] += 1
         layer = graph.layer(node) if node is not None else ("", kind_of(operator))
-        records.append((run, layer, event["dur"] / 1e3 + _CUT))
+        records.append((run, layer, event["dur"] / 1e3 + CUT_OFF))
     return by_run(records, runs)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.runtimes.folder import Artifact
-from compress.runtimes.profiling import Layers, by_run, kind_of, module_in
+from compress.runtimes.profiling import CUT_OFF, Layers, by_run, kind_of, module_in
 
 if TYPE_CHECKING:
     from compress.runtimes.openvino_runtime import OpenvinoRuntime
@@ -27,7 +27,7 @@ def profile(runtime: OpenvinoRuntime, artifact: Artifact, image: np.ndarray, run
         for node in request.get_profiling_info():
             if node.status == node.Status.EXECUTED:
                 layer = _layer(node.node_name, node.node_type)
-                records.append((run, layer, node.real_time.total_seconds() * 1e3))
+                records.append((run, layer, node.real_time.total_seconds() * 1e3 + CUT_OFF))
     return by_run(records, runs)
 
 

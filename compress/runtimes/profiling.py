@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 UNATTRIBUTED = "unattributed"
 RUNS = 200
+CUT_OFF = 5e-4  # milliseconds that whole microseconds lack on average when they are cut off, not rounded
 _WARM_UP = 20
 
 

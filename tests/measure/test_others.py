@@ -7,12 +7,12 @@ import pytest
 
 from compress.measure.others import Others, busiest, stolen_s
 
+SPIN = "import time\nprint(flush=True)\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+
 
 @pytest.fixture
 def spinning():
-    other = subprocess.Popen(
-        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
-    )
+    other = subprocess.Popen([sys.executable, "-c", SPIN], stdout=subprocess.PIPE)
     other.stdout.readline()
     yield other
     other.kill()

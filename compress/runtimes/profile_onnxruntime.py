@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.runtimes.folder import Artifact
 from compress.runtimes.onnx_names import module_of
-from compress.runtimes.profiling import CUT_OFF, Layers, by_run, kind_of, module_in
+from compress.runtimes.profiling import CUT_OFF, WARM_UP, Layers, by_run, kind_of, module_in
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +37,7 @@ def profile(runtime: OnnxRuntime, artifact: Artifact, image: np.ndarray, runs: i
         options.profile_file_prefix = str(Path(folder) / "profile")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        for _ in range(runs):
+        for _ in range(WARM_UP + runs):
             session.run([OUTPUT], {INPUT: image})
         events = json.loads(Path(session.end_profiling()).read_text())
         graph = _Graph(onnx.load(file), onnx.load(Path(folder) / "optimised.onnx"))

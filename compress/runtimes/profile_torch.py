@@ -12,7 +12,7 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.runtimes.folder import Artifact
-from compress.runtimes.profiling import Layers, by_run, kind_of
+from compress.runtimes.profiling import WARM_UP, Layers, by_run, kind_of
 
 if TYPE_CHECKING:
     from compress.runtimes.torch_runtime import TorchRuntime
@@ -50,7 +50,7 @@ def profile(runtime: TorchRuntime, artifact: Artifact, image: np.ndarray, runs: 
     torch.set_num_threads(runtime.threads)
     try:
         with torch.inference_mode():
-            while watched.calls < runs:
+            while watched.calls < WARM_UP + runs:
                 watched.run(given)
                 watched.calls += 1
     finally:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 UNATTRIBUTED = "unattributed"
 RUNS = 200
 CUT_OFF = 5e-4  # milliseconds that whole microseconds lack on average when they are cut off, not rounded
-_WARM_UP = 20
+WARM_UP = 20
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a profiler reports of one layer: milliseconds in each run, and how many kernels that is."""
+    """What a profiler reports of one layer, after ``WARM_UP`` calls that do not count.
+
+    Attributes:
+        ms: milliseconds a call, in each call or mean over a few of them.
+        kernels: how many kernels that is.
+    """
 
     ms: np.ndarray
     kernels: int
@@ -108,13 +113,14 @@ def profile(
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
     with exclusive(runtime.threads):
-        found = profiler(runtime, artifact, image, runs + _WARM_UP)
-    if not found:
+        found = profiler(runtime, artifact, image, runs)
+    # What ran in the first calls alone, as a change of the weights' layout, is no part of a call.
+    each = {layer: (ms, one.kernels) for layer, one in found.items() if (ms := _middle(one.ms)) > 0}
+    if not each:
         raise CompressError(f"the profiler of {runtime.kind} reported no layer")
     inner = "preprocess" in artifact.meta  # a whole net, which ``Deployed`` calls "module"
-    keys = [(name.removeprefix("module").removeprefix(".") if inner else name, kind) for name, kind in found]
-    watched = np.array([_middle(one.ms[_WARM_UP:]) for one in found.values()])
-    kernels = np.array([one.kernels for one in found.values()])
+    keys = [(name.removeprefix("module").removeprefix(".") if inner else name, kind) for name, kind in each]
+    watched, kernels = (np.array([one[i] for one in each.values()]) for i in (0, 1))
     ms = watched if whole_ms is None else without_profiler(watched, kernels, whole_ms)
     if whole_ms is not None:
         keys.append(("", UNATTRIBUTED))
@@ -162,13 +168,14 @@ def module_in(name: str) -> str:
 
 
 def by_run(records: Iterable[tuple[int, tuple[str, str], float]], runs: int) -> Layers:
-    """(run, layer, milliseconds) of every kernel to what each layer took; its kernels add up."""
+    """(run, layer, milliseconds) of every kernel of ``WARM_UP + runs`` calls; a layer's kernels add up."""
     found: dict[tuple[str, str], np.ndarray] = {}
     kernels: Counter[tuple[str, str]] = Counter()
     for run, layer, ms in records:
-        found.setdefault(layer, np.zeros(runs))[run] += ms
+        found.setdefault(layer, np.zeros(WARM_UP + runs))[run] += ms
         kernels[layer] += 1
-    return {layer: Watched(ms, round(kernels[layer] / runs)) for layer, ms in found.items()}
+    total = WARM_UP + runs
+    return {layer: Watched(ms[WARM_UP:], round(kernels[layer] / total)) for layer, ms in found.items()}
 
 
 def _middle(values: np.ndarray) -> float:

@@ -88,7 +88,8 @@ def seed_of(
     jitter = 0.02 * rng.standard_normal((2, count))
     found: dict[Chain, Measured] = {}
     base: Score | None = None
-    for chain in sorted({c[:k] for c in chains for k in range(len(c) + 1)}, key=len):
+    beginnings = {c[:k] for c in chains for k in range(len(c) + 1)}
+    for chain in sorted(beginnings, key=lambda one: (len(one), repr(one))):  # a set's order is the process's
         error, time = truth(chain)
         error += training * rng.standard_normal() if chain else 0.0
         measured = time * float(np.exp(clock * rng.standard_normal())) if chain else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -38,14 +39,22 @@ def seeds() -> list[Seed]:
     return [seed_of(i, CHAINS, planted, training=0.002) for i in range(3)]
 
 
-def test_planted_stages_are_named(seeds: list[Seed]) -> None:
+def test_planted_stages_are_named() -> None:
+    """An interval of 95 % misses once in twenty, so that of ten ablations one may."""
+    named = {name: Counter[str]() for name in "abcd"}
+    for number in range(10):
+        seeds = [seed_of(10 * number + i, CHAINS, planted, training=0.002) for i in range(3)]
+        for name, one in found(seeds).items():
+            named[name][one.verdict] += 1
+    assert named["a"] == {"useful": 10}
+    assert named["b"] == {"harmful": 10}
+    assert named["c"]["useful"] + named["c"]["harmful"] <= 1
+    assert named["c"]["useless"] >= 8
+    assert named["d"]["tie"] >= 9
+
+
+def test_planted_effects_have_their_size(seeds: list[Seed]) -> None:
     got = found(seeds)
-    assert got["c"].verdict in ("useless", "tie")  # its interval ends near the margin
-    assert {name: one.verdict for name, one in got.items() if name != "c"} == {
-        "a": "useful",
-        "b": "harmful",
-        "d": "tie",
-    }
     assert got["d"].from_f1 == pytest.approx(-got["d"].from_cost, abs=0.05)  # a trade is a tie
     assert got["d"].from_f1 > 0.05
     assert got["a"].time.mean == pytest.approx(0.5, rel=0.02)

@@ -126,3 +126,20 @@ def test_onnx_nodes_and_values_are_called_after_their_modules():
     weights = {i.name for i in proto.graph.initializer}
     assert weights == {"conv.weight", "conv.bias"}
     assert {info.name for info in proto.graph.value_info} <= {node.output[0] for node in nodes} | weights
+
+
+def test_what_only_the_first_calls_ran_is_no_layer(monkeypatch, artifact, runtime, image):
+    if runtime.kind not in PROFILED:
+        pytest.skip(f"{runtime.kind} has no profiler")
+    from compress.runtimes import profiling
+
+    own = profiling._profilers()[runtime.kind]
+
+    def with_first(*given):
+        layers = own(*given)
+        return layers | {("weights", "reorder"): profiling.Watched(np.array([5.0, *[0.0] * 9]), 0)}
+
+    monkeypatch.setattr(profiling, "_profilers", lambda: {runtime.kind: with_first})
+    times = profile(runtime, artifact, image, runs=10)
+    assert "weights" not in {time.name for time in times}
+    assert all(time.ms > 0 for time in times)

@@ -120,7 +120,8 @@ def profile(
         raise CompressError(f"the profiler of {runtime.kind} reported no layer")
     inner = "preprocess" in artifact.meta  # a whole net, which ``Deployed`` calls "module"
     keys = [(name.removeprefix("module").removeprefix(".") if inner else name, kind) for name, kind in each]
-    watched, kernels = (np.array([one[i] for one in each.values()]) for i in (0, 1))
+    watched = np.array([ms for ms, _ in each.values()])
+    kernels = np.array([count for _, count in each.values()])
     ms = watched if whole_ms is None else without_profiler(watched, kernels, whole_ms)
     if whole_ms is not None:
         keys.append(("", UNATTRIBUTED))

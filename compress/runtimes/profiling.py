@@ -115,7 +115,7 @@ def profile(
     with exclusive(runtime.threads):
         found = profiler(runtime, artifact, image, runs)
     # What ran in the first calls alone, as a change of the weights' layout, is no part of a call.
-    each = {layer: (ms, one.kernels) for layer, one in found.items() if (ms := _middle(one.ms)) > 0}
+    each = {layer: (took, one.kernels) for layer, one in found.items() if (took := _middle(one.ms)) > 0}
     if not each:
         raise CompressError(f"the profiler of {runtime.kind} reported no layer")
     inner = "preprocess" in artifact.meta  # a whole net, which ``Deployed`` calls "module"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 import numpy as np
 
 from compress.data.decode import decode
-from compress.data.fast import How, decoder, missing
+from compress.data.fast import How, decoder, is_fast, is_padded, missing
 from compress.errors import InputError
 from compress.runtimes.base import MANIFEST
 from compress.runtimes.kinds import open_artifact
@@ -66,7 +66,7 @@ class Predictor:
         self.how: How = meta["preprocess"].get("decode", "reference")  # older artifacts do not say
         if self.how not in get_args(How):
             raise InputError(f"{artifact.path / MANIFEST}: preprocess.decode {self.how!r} is unknown here")
-        if self.how == "fast" and (line := missing()) is not None:
+        if is_fast(self.how) and (line := missing()) is not None:
             raise InputError(f"{artifact.path} decodes images fast: {line}")
         self._loaded: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {}
         self._lock = threading.Lock()  # a loaded model answers one call at a time
@@ -161,7 +161,7 @@ class Predictor:
             upright.save(buffer, "TIFF")
         except Exception as error:  # a damaged file opened lazily raises what its plugin likes
             raise InputError(f"a PIL image (mode {image.mode}) cannot be read: {error}") from error
-        return decode(buffer.getvalue(), self.size)
+        return decode(buffer.getvalue(), self.size, is_padded(self.how))
 
     def _run(self, batch: int | None) -> Callable[[np.ndarray], np.ndarray]:
         if batch not in self._loaded:

@@ -118,6 +118,21 @@ def test_pil_images_of_every_mode(run_folder, mode, tmp_path):
     assert load(run_folder).decode(image).shape == (1, SIZE, SIZE, 3)
 
 
+def test_padded_however_an_image_is_given(run_folder, tmp_path, photos):
+    folder = tmp_path / "padded"
+    shutil.copytree(run_folder, folder)
+    manifest = folder / "artifact" / "artifact.json"
+    meta = json.loads(manifest.read_text())
+    meta["preprocess"]["decode"] = "reference-pad"
+    manifest.write_text(json.dumps(meta))
+    model = load(folder)
+    want = decode(photos[0], SIZE, pad=True)
+    image = Image.open(photos[0])
+    for given in (photos[0], photos[0].read_bytes(), image, np.asarray(image)):
+        assert np.array_equal(model.decode(given)[0], want)
+    assert not np.array_equal(want, decode(photos[0], SIZE))
+
+
 def test_pil_images_look_as_their_files(run_folder, tmp_path):
     """Transparency on white, and upright by the camera's orientation, as in training."""
     model = load(run_folder)

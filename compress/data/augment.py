@@ -140,7 +140,7 @@ class CompetitionAugment(Augment):
     Each image draws ``n_select`` different operations of the fourteen; the sign of a blend, shear or shift
     is random, a rotation always turns the same way (the mirror comes after it), and grey fills what comes
     in. Against the original, whose Pillow calls mix nearest-neighbour and bicubic sampling, everything is
-    sampled bilinearly here. Its ``SquarePad`` is what `data crops` does when it cuts the photos out.
+    sampled bilinearly here. Its ``SquarePad`` is ``data.fit: pad``, done once when a photo is decoded.
     """
 
     kind: Literal["competition"] = "competition"

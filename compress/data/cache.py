@@ -20,7 +20,8 @@ import numpy as np
 import PIL
 
 from compress.data.decode import BadImageError
-from compress.data.fast import How, decoder
+from compress.data.fast import How, decoder, is_fast
+from compress.data.scan import stat_of
 from compress.errors import InputError
 from compress.spec import digest
 
@@ -64,9 +65,11 @@ def decoded(
     Raises:
         InputError: the cache folder cannot be written.
     """
-    stats = [(root / name).stat() for name in names]
+    stats = [stat_of(root / name) for name in names]
     files = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in zip(names, stats, strict=True)]
-    way = [] if how == "reference" else [how, version("simplejpeg"), version("opencv-python-headless")]
+    way: list[str] = [] if how == "reference" else [how]
+    if is_fast(how):
+        way += [version("simplejpeg"), version("opencv-python-headless")]
     folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files, *way)
     found = _read(folder, len(names), size)
     if found is None:

@@ -110,14 +110,15 @@ class CompetitionData(FolderData):
     """Photos as a data file of the competition describes them; what is given beside ``path`` comes first.
 
     DATA_PATH is ``root``, IMG_SIZE ``image_size`` and VAL_RATIO ``val_fraction``; its training values are the
-    defaults of the recipe's ``train`` (see ``with_training``). Not as in the competition: photos that are
-    not square are squeezed, not padded; `data crops` pads them.
+    defaults of the recipe's ``train`` (see ``with_training``). Photos that are not square are padded, as by
+    the competition's SquarePad.
     """
 
     model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("root"))
 
     kind: Literal["competition"] = "competition"  # type: ignore[assignment]
     path: Path = Field(description="The data file, e.g. configs/data/taco.yaml.")
+    fit: Literal["squeeze", "pad"] = Field("pad", description="See `data.fit` of kind folder.")
     val_fraction: float = Field(
         0.15, ge=0, lt=1, description="Of train, for val, when there is no val/; 0: there must be one."
     )

@@ -61,7 +61,7 @@ def plan_crops(boxes: Boxes, spec: CropSpec) -> Plan:
     ``small``: under ``min_side``; ``aspect``: over ``max_aspect``; ``overlap``: pushed out by another box.
 
     Raises:
-        InputError: a category without a place, or a split that leaves a class without photos to train on.
+        InputError: a category without a place.
     """
     label_of = spec.class_of(boxes.categories)
     labels = np.array([label_of[boxes.categories[c]] or "" for c in boxes.category.tolist()], dtype=object)

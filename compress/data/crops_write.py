@@ -13,16 +13,15 @@ from PIL import Image
 
 from compress.data.boxes import Photo
 from compress.data.crops_spec import CropSpec
-from compress.data.decode import UPRIGHT, BadImageError, opened, orientation, rgb
+from compress.data.decode import TURNED, UPRIGHT, BadImageError, opened, orientation, rgb
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _START, _END = b"\xff\xd8", b"\xff\xd9"  # of a whole JPEG
 
 
 @dataclass(frozen=True)
 class Job:
-    """A crop to write: the box as annotated, and the file."""
+    """A crop to write: the box as annotated, cut at the edges of the image, and the file."""
 
     row: int
     box: Box
@@ -58,7 +57,7 @@ class Frame:
         sx, sy = self.scale
         left, top, right, bottom = box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy
         width, height = self.raw
-        if self.orientation in _TURNED:
+        if self.orientation in TURNED:
             left, top, right, bottom = top, left, bottom, right
         if self.orientation in (2, 3, 7, 8):
             left, right = width - right, width - left
@@ -72,7 +71,8 @@ def cut(photo: Photo, path: Path, jobs: Sequence[Job], spec: CropSpec) -> list[O
 
     A crop that is there is kept when its file is whole and not older than the photo's, even when the photo is
     gone. A photo that cannot be used is the reason of all its missing crops: ``missing`` (no such file),
-    ``unreadable`` (truncated, or no image) or ``size`` (not of the annotation's shape).
+    ``unreadable`` (truncated, or no image) or ``size`` (not of the annotation's shape). A crop of an older
+    photo that the new one does not give is removed, so that what lies there is what the manifest lists.
     """
     try:
         changed = path.stat().st_mtime_ns
@@ -90,12 +90,12 @@ def cut(photo: Photo, path: Path, jobs: Sequence[Job], spec: CropSpec) -> list[O
             turned = orientation(file)
             image = file if file.mode == "RGB" and not file.has_transparency_data else rgb(file)
     except BadImageError as error:
-        return there + [Outcome(job.row, "unreadable", error.reason) for job in jobs]
+        return there + [_dropped(job, "unreadable", error.reason) for job in jobs]
     frame = fit(photo, image.size, turned, spec)
     if frame is None:
         width, height = image.size
         odd = f"file {width} x {height}, orientation {turned}; annotation {photo.width} x {photo.height}"
-        return there + [Outcome(job.row, "size", odd) for job in jobs]
+        return there + [_dropped(job, "size", odd) for job in jobs]
     return there + [_write(job, image, turned, frame, spec) for job in jobs]
 
 
@@ -105,7 +105,7 @@ def fit(photo: Photo, raw: tuple[int, int], turned: int, spec: CropSpec) -> Fram
     An exact fit comes before that of a smaller or larger copy (sides within a pixel of one factor), and
     the upright reading before the raw one.
     """
-    swapped = (raw[1], raw[0]) if turned in _TURNED else raw
+    swapped = (raw[1], raw[0]) if turned in TURNED else raw
     readings = [(turned if turned in UPRIGHT else 1, swapped), (1, raw)]
     readings = {"auto": readings, "upright": readings[:1], "raw": readings[1:]}[spec.orientation]
     for exact in (True, False):
@@ -131,11 +131,16 @@ def pixels(box: Box, margin: float, raw: tuple[int, int]) -> tuple[int, int, int
     )
 
 
+def _dropped(job: Job, reason: str, detail: str) -> Outcome:
+    job.file.unlink(missing_ok=True)
+    return Outcome(job.row, reason, detail)
+
+
 def _write(job: Job, image: Image.Image, turned: int, frame: Frame, spec: CropSpec) -> Outcome:
     box = frame.box(job.box)
     side = min(box[2] - box[0], box[3] - box[1])
     if frame.scale != (1.0, 1.0) and side < spec.min_side:
-        return Outcome(job.row, "small", f"{side:.1f} px in the file")
+        return _dropped(job, "small", f"{side:.1f} px in the file")
     crop = image.crop(pixels(box, spec.margin, frame.raw))
     if turned in UPRIGHT:  # whatever the boxes refer to, the object is shown upright
         crop = crop.transpose(UPRIGHT[turned])

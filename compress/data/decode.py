@@ -25,6 +25,7 @@ UPRIGHT = {  # what turns an image of that orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 
 class BadImageError(InputError):
@@ -35,10 +36,11 @@ class BadImageError(InputError):
         super().__init__(f"{name}: {reason}")
 
 
-def decode(image: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
+def decode(image: str | os.PathLike[str] | bytes, size: int, pad: bool = False) -> np.ndarray:
     """An image file, or its bytes, as uint8 size x size x 3 RGB.
 
-    The whole image is squeezed to a square by antialiased bilinear resampling (nothing is cropped), upright
+    The whole image is squeezed to a square by antialiased bilinear resampling (nothing is cropped), or with
+    ``pad`` keeps its shape between two black bars, as the competition's SquarePad has it; upright
     by its EXIF orientation; transparent pixels become white, 16-bit greys keep their high byte, CMYK, grey
     and palette images become RGB, and of an animation the first frame is taken. JPEGs far larger than
     ``size`` are decoded at 1/2, 1/4 or 1/8 of their size, never below twice ``size``.
@@ -47,12 +49,34 @@ def decode(image: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
         BadImageError: (an InputError) the file is missing, truncated, or no image; it is named.
     """
     with opened(image) as file:
-        file.draft(None, (2 * size, 2 * size))
-        square = rgb(file).resize((size, size), Image.Resampling.BILINEAR)
-        turned = orientation(file)  # after loading, which turns a TIFF by itself
+        width, height = inner(*file.size, size) if pad else (size, size)
+        file.draft(None, (2 * width, 2 * height))
+        whole = rgb(file)
+        if pad:  # a TIFF turns by itself while it loads
+            width, height = inner(*whole.size, size)
+        small = whole.resize((width, height), Image.Resampling.BILINEAR)
+        turned = orientation(file)  # after loading, for the same reason
     if turned in UPRIGHT:
-        square = square.transpose(UPRIGHT[turned])
-    return np.array(square, dtype=np.uint8)
+        small = small.transpose(UPRIGHT[turned])
+    pixels = np.array(small, dtype=np.uint8)
+    return on_black(pixels, size) if pad else pixels
+
+
+def inner(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of an image that keeps its shape and whose longer side is ``size``."""
+    longer = max(width, height)
+    return max(1, round(width * size / longer)), max(1, round(height * size / longer))
+
+
+def on_black(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 H x W x 3, no side above ``size``, in the middle of a black size x size x 3."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
 
 
 @contextmanager

@@ -44,9 +44,10 @@ TACO = Source(
     "annotations.json",
     "data/taco-photos",
     (
-        "TACO, Trash Annotations in Context (Proença and Simões 2020, arXiv 2003.06975): published under "
-        "CC BY 4.0, its code under MIT.",
-        "The photos are their photographers', on Flickr; their licences differ, see below.",
+        "TACO, Trash Annotations in Context (Proença and Simões 2020, arXiv 2003.06975): the annotations are "
+        "under CC BY 4.0 (doi.org/10.5281/zenodo.3242156), the repository's code is under MIT.",
+        "The photos are their photographers', most of them on Flickr, each under its own licence; what the "
+        "annotation file says of it follows. Where it names none, see the photo's page before passing it on.",
     ),
     "ac1ec605c9e1fcda767970de3457c69b4a43b62c02aca8c4c80f51d1b5ae8449",
     3_022_022,
@@ -126,8 +127,8 @@ def taco_photos(annotations: Path, folder: Path, size: str, workers: int, progre
         InputError: it is no such file, or names a place outside of ``folder``.
         CompressError: some photos could not be had; a line was yielded for each.
     """
-    images = _images(annotations)
-    licences = Counter(str(image.get("license") or "none named") for image in images)
+    images, names = _images(annotations)
+    licences = Counter(_licence(image.get("license"), names) for image in images)
     yield "licences of the photos: " + ", ".join(f"{name} {n}" for name, n in licences.most_common())
     files, without = [], []
     for image in images:
@@ -151,16 +152,26 @@ def taco_photos(annotations: Path, folder: Path, size: str, workers: int, progre
         )
 
 
-def _images(annotations: Path) -> list[dict[str, Any]]:
+def _images(annotations: Path) -> tuple[list[dict[str, Any]], dict[Any, str]]:
+    """The images of the file, and the names of its licences by id."""
     try:
-        images = json.loads(annotations.read_text(encoding="utf-8"))["images"]
+        content = json.loads(annotations.read_text(encoding="utf-8"))
+        images = list(content["images"])
         names = [image["file_name"] for image in images]
-    except (ValueError, KeyError, TypeError) as error:
+        licences = {one["id"]: str(one["name"]) for one in content.get("licenses") or []}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{annotations}: not TACO's annotation file ({type(error).__name__})") from error
     odd = [repr(name) for name in names if not _inside(name)]
     if odd:
         raise InputError(f"{annotations}: names files outside of its folder: {few(odd)}")
-    return list(images)
+    return images, licences
+
+
+def _licence(stated: Any, names: dict[Any, str]) -> str:
+    """TACO's file states it by name; COCO's have the id of one in ``licenses``."""
+    if stated is None or stated == "":
+        return "none named"
+    return names.get(stated, str(stated)) if isinstance(stated, int | str) else str(stated)
 
 
 def _inside(name: object) -> bool:

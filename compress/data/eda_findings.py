@@ -96,8 +96,7 @@ def _classes(eda: Eda) -> Iterator[Finding]:
     for split in eda.splits:
         counts = {label: row[split] for label, row in eda.counts.items()}
         if absent := [label for label, count in counts.items() if not count]:
-            mend = split == "train" or bool(set(absent) <= set(eda.classes) and split == "test")
-            yield Finding(f"{split} has no photo of {few(absent)}.", "classes", mend)
+            yield Finding(f"{split} has no photo of {few(absent)}.", "classes", split in ("train", "test"))
         if split in ("train", "all") and len(counts) > 1:
             most, least = max(counts, key=lambda c: counts[c]), min(counts, key=lambda c: counts[c])
             if counts[least] and counts[most] >= _FEWER * counts[least]:
@@ -124,7 +123,7 @@ def _sizes(eda: Eda) -> Iterator[Finding]:
         longer, shorter = ("wide", "high") if ratio > 1 else ("high", "wide")
         yield Finding(
             f"Half of the photos are {max(ratio, 1 / ratio):.2f} times as {longer} as {shorter} or more; "
-            "training squeezes them to squares.",
+            "training squeezes them to squares, or pads them (data.fit).",
             "sizes",
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from compress.data.decode import UPRIGHT, BadImageError, opened, orientation
+from compress.data.decode import TURNED, UPRIGHT, BadImageError, opened, orientation
+from compress.data.scan import stat_of
 
 _TINY = 32  # pixels of the shorter side
 _LONG = 3.0  # times as long as wide
@@ -65,11 +66,11 @@ def read_photos(root: Path, files: Sequence[tuple[str, str, str]], bad: Sequence
 def _read(root: Path, file: tuple[str, str, str], why: str) -> Photo:
     split, label, name = file
     path = root / name
-    size = path.stat().st_size
+    size = stat_of(path).st_size
     try:
         with opened(path) as image:
             turned = orientation(image)
-            width, height = image.size[::-1] if turned >= 5 else image.size
+            width, height = image.size[::-1] if turned in TURNED else image.size
             notes = _notes(image, path.suffix.lower(), turned)
     except BadImageError as error:
         return Photo(name, split, label, bytes=size, bad=why or error.reason)

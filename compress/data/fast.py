@@ -10,16 +10,17 @@ import importlib.util
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from compress.data.decode import decode, orientation
+from compress.data.decode import decode, inner, on_black, orientation
 
 Image_ = str | os.PathLike[str] | bytes
-How = Literal["reference", "fast"]
+How = Literal["reference", "fast", "reference-pad", "fast-pad"]  # how files become pixels; artifacts say it
 
 _SCALES = (8, 4, 2)  # libjpeg-turbo has vector code for these; 3/8, 5/8 ... cost more than the whole image
 _BASELINE = (0xC0, 0xC1)
@@ -29,7 +30,22 @@ _APP1, _SCAN = 0xE1, 0xDA
 
 def decoder(how: How) -> Callable[[Image_, int], np.ndarray]:
     """``decode`` or ``decode_fast``: (an image file or its bytes, side) to uint8 side x side x 3."""
-    return decode if how == "reference" else decode_fast
+    return partial(decode_fast if is_fast(how) else decode, pad=is_padded(how))
+
+
+def way(fast: bool, pad: bool) -> How:
+    """The name of one of the four ways."""
+    if pad:
+        return "fast-pad" if fast else "reference-pad"
+    return "fast" if fast else "reference"
+
+
+def is_fast(how: How) -> bool:
+    return how.startswith("fast")
+
+
+def is_padded(how: How) -> bool:
+    return how.endswith("-pad")
 
 
 def missing() -> str | None:
@@ -39,7 +55,7 @@ def missing() -> str | None:
     return f"needs {' and '.join(absent)}: pip install {' '.join(absent)}" if absent else None
 
 
-def decode_fast(image: Image_, size: int) -> np.ndarray:
+def decode_fast(image: Image_, size: int, pad: bool = False) -> np.ndarray:
     """As ``decode``, with nearly the same pixels, in about a third of its time (256 x 192 to 96 x 96).
 
     A JPEG is decoded at 1/8, 1/4, 1/2 or all of its size, the smallest that is not below ``size``. From a
@@ -49,20 +65,20 @@ def decode_fast(image: Image_, size: int) -> np.ndarray:
         BadImageError: (an InputError) see ``decode``.
     """
     data = _bytes(image)
-    found = None if data is None else at_scale(data, size)
-    return decode(image, size) if found is None else shrunk(*found, size)
+    found = None if data is None else at_scale(data, size, pad)
+    return decode(image, size, pad) if found is None else shrunk(*found, size, pad)
 
 
-def at_scale(data: bytes, size: int) -> tuple[np.ndarray, int] | None:
+def at_scale(data: bytes, size: int, pad: bool = False) -> tuple[np.ndarray, int] | None:
     """A JPEG as uint8 H x W x 3 at its smallest scale not below ``size``, and how many times smaller that is;
-    None for what ``decode`` must take."""
+    None for what ``decode`` must take. With ``pad`` the longer side is what must not be below it."""
     import simplejpeg
 
     shape = _plain(data)
-    if shape is None or min(shape) < size:
+    if shape is None or (side := max(shape) if pad else min(shape)) < size:
         return None
     height, width = shape
-    scale = next((s for s in _SCALES if min(shape) >= s * size), 1)
+    scale = next((s for s in _SCALES if side >= s * size), 1)
     least = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
     try:
         pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", **least)
@@ -71,18 +87,22 @@ def at_scale(data: bytes, size: int) -> tuple[np.ndarray, int] | None:
     return pixels, scale
 
 
-def shrunk(pixels: np.ndarray, scale: int, size: int) -> np.ndarray:
+def shrunk(pixels: np.ndarray, scale: int, size: int, pad: bool = False) -> np.ndarray:
     """uint8 H x W x 3 to size x size x 3; see ``at_scale``.
 
     After scaling, which averages already, an average over areas does, in half the time of Pillow's filter.
     """
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    if scale == 1:
-        return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
-    import cv2
+    height, width = pixels.shape[:2]
+    shape = inner(width, height, size) if pad else (size, size)
+    if (width, height) == shape:
+        small = pixels
+    elif scale == 1:
+        small = np.array(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
+    else:
+        import cv2
 
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
+    return on_black(small, size) if pad else small
 
 
 def _bytes(image: Image_) -> bytes | None:

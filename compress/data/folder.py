@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from compress.data.cache import Decoded, arranged, decoded
-from compress.data.fast import How
+from compress.data.fast import How, way
 from compress.data.images import ImageSet, Splits
 from compress.data.notes import absent, few, repeated, straddling
 from compress.data.scan import Tree, problems, scan
@@ -88,9 +88,19 @@ class FolderData(Spec):
         "scale, in training and when deployed. auto: reference in training; the deployed model decodes fast "
         "where that gives the same labels.",
     )
+    fit: Literal["squeeze", "pad"] = Field(
+        "squeeze",
+        description="How a photo that is not square becomes one. squeeze: the longer side is resized more. "
+        "pad: black bars beside the shorter one, as the competition's SquarePad.",
+    )
     memory_limit_mb: int = Field(
         2048, ge=0, description="Decoded photos beyond this stay on disk, memory-mapped (10^6 bytes)."
     )
+
+    @property
+    def how(self) -> How:
+        """How its files become pixels in training."""
+        return way(self.decode == "fast", self.fit == "pad")
 
     def check(self) -> list[str]:
         """One line for each problem that shows without opening a photo; empty when there is none."""
@@ -111,8 +121,7 @@ class FolderData(Spec):
         if found := self._problems(tree):
             raise InputError(found)
         files = list(tree)
-        how: How = "fast" if self.decode == "fast" else "reference"
-        source = decoded(self.root, [name for _, _, name in files], self.image_size, log, how)
+        source = decoded(self.root, [name for _, _, name in files], self.image_size, log, self.how)
         notes = _stray(tree) + self._bad(files, source, log)
 
         good = [row for row, reason in enumerate(source.reasons) if not reason]

@@ -38,7 +38,7 @@ def scan(root: Path) -> Tree:
     for split in ("train", "val", "test"):
         if not (root / split).is_dir():
             continue
-        entries = sorted(p for p in (root / split).iterdir() if not _ignored(p.name))
+        entries = sorted(p for p in (root / split).iterdir() if not litter(p.name))
         files[split] = {p.name: _files(root, p) for p in entries if p.is_dir()}
         stray += [f"{split}/{p.name}" for p in entries if not p.is_dir()]
     return Tree(root, files, tuple(stray))
@@ -49,7 +49,7 @@ def scan_any(root: Path) -> Tree:
     tree = scan(root)
     if tree.files or not root.is_dir():
         return tree
-    entries = sorted(p for p in root.iterdir() if not _ignored(p.name))
+    entries = sorted(p for p in root.iterdir() if not litter(p.name))
     classes = {p.name: _files(root, p) for p in entries if p.is_dir()}
     return Tree(root, {"all": classes} if classes else {}, tuple(p.name for p in entries if not p.is_dir()))
 
@@ -62,7 +62,7 @@ def problems(tree: Tree) -> list[str]:
         return [f"data folder {root} {found} (looked in {Path.cwd()}): give a folder with train/ and test/"]
     missing = [split for split in ("train", "test") if split not in tree.files]
     if missing:
-        inside = ", ".join(sorted(p.name for p in root.iterdir() if not _ignored(p.name))[:8]) or "nothing"
+        inside = ", ".join(sorted(p.name for p in root.iterdir() if not litter(p.name))[:8]) or "nothing"
         return [
             f"{root} has no {split}/ (found: {inside}): the layout is {split}/CLASS/photo.jpg"
             for split in missing
@@ -83,13 +83,22 @@ def problems(tree: Tree) -> list[str]:
     return lines
 
 
+def stat_of(path: Path) -> os.stat_result:
+    """As ``Path.stat``; of a link to nothing that of the link, so that it counts as a file none can read."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat()
+
+
+def litter(name: str) -> bool:
+    """Whether a file or folder of this name is none of the user's: hidden, or left by a file manager."""
+    return name.startswith(".") or name.lower() in _LITTER
+
+
 def _files(root: Path, folder: Path) -> tuple[str, ...]:
     found = []
     for base, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not _ignored(name)]
-        found += [Path(base, name).relative_to(root).as_posix() for name in names if not _ignored(name)]
+        folders[:] = [name for name in folders if not litter(name)]
+        found += [Path(base, name).relative_to(root).as_posix() for name in names if not litter(name)]
     return tuple(sorted(found))
-
-
-def _ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER

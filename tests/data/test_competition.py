@@ -52,6 +52,8 @@ def test_the_file_gives_data_and_training() -> None:
     made = recipe()
     assert isinstance(made.data, CompetitionData)
     assert (made.data.root, made.data.image_size, made.data.val_fraction) == (Path("photos"), 16, 0.1)
+    assert made.data.fit == "pad"
+    assert made.data.how == "reference-pad"
     train = made.train
     assert (train.epochs, train.batch_size, train.lr, train.precision) == (300, 64, 0.2, "auto")
     assert train.augment == CompetitionAugment(n_select=3, level=None)

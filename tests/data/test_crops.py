@@ -111,6 +111,17 @@ def test_a_photo_that_changed_is_cut_again_and_one_that_went_is_not_needed(tmp_p
     assert again.rows == made.rows
 
 
+def test_what_lies_there_is_what_the_manifest_lists_when_a_photo_is_damaged_later(tmp_path: Path) -> None:
+    path, photos = write_set(tmp_path, PHOTOS)
+    out = tmp_path / "set"
+    make_crops(path, photos, out, SPEC)
+    (photos / "batch/3.jpg").write_bytes(b"half a download")
+    scene(50, 50).save(photos / "batch/4.jpg")
+    again = make_crops(path, photos, out, SPEC)
+    assert Counter(r.reason for r in again.rows) == {"": 20, "unreadable": 2, "size": 2}
+    assert {f for f in tree(out) if f.endswith(".jpg")} == {r.file for r in again.rows if r.file}
+
+
 def test_a_missing_photo_is_listed_and_cut_when_it_comes(tmp_path: Path) -> None:
     path, photos = write_set(tmp_path, PHOTOS)
     late = photos / "batch/5.jpg"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from compress.__main__ import main
 from compress.data import download_http
-from compress.data.download import TACO, TRASHNET, fetch
+from compress.data.download import TACO, TRASHNET, _images, _licence, fetch
 from compress.data.download_http import DownloadError, NoAnswerError, Remote, get, get_all, session
 from compress.data.download_zip import unpack
 from compress.errors import CompressError, InputError
@@ -184,8 +184,9 @@ def test_taco_s_photos(server: Server, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(args) == 1
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    assert "CC BY 4.0" in lines[0]
-    assert "licences of the photos: CC 3, none named 1" in lines
+    assert "the annotations are under CC BY 4.0" in lines[0]
+    assert "each under its own licence" in lines[1]
+    assert lines[2] == "licences of the photos: CC 3, none named 1"
     assert f"failed {tmp_path}/new/batch_1/2.jpg: 404 Not Found ({server.url}/2_o.png)" in lines
     assert lines[-1] == f"3 of 4 photos are in {tmp_path}/new"
     assert said.err == "error: 1 of 4 photos could not be had: 2.jpg; the same command tries these again\n"
@@ -206,6 +207,15 @@ def test_taco_s_small_copies_and_a_file_of_one_s_own(server: Server, tmp_path: P
         list(fetch("taco", tmp_path / "new", source=str(own), size="640"))
     read = {p.name: p.read_bytes() for p in (tmp_path / "new/batch_1").iterdir()}
     assert read == {"0.jpg": b"original 0", "1.jpg": b"small 1", "2.jpg": b"original 2"}
+
+
+def test_licences_named_by_their_id(server: Server, tmp_path: Path) -> None:
+    content = json.loads(taco(server, license=4))
+    content["images"][2]["license"] = 0
+    own = tmp_path / "coco.json"
+    own.write_text(json.dumps({**content, "licenses": [{"id": 0, "name": "BY"}, {"id": 4, "name": "BY-SA"}]}))
+    lines = list(fetch("taco", tmp_path / "new", source=str(own)))
+    assert "licences of the photos: none named 1, CC 1, BY 1, BY-SA 1" in lines
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/x.jpg", "a/../../x", "C:\\x.jpg", "..\\x.jpg", "", 7])
@@ -293,3 +303,7 @@ def test_the_annotation_file_at_hand_is_the_one_that_is_named(shared_data: Path)
     """The hash in the table is that of the real file."""
     path = shared_data / "taco" / "annotations.json"
     assert download_http.there(Remote(TACO.url, path, TACO.sha256, TACO.size))
+    images, names = _images(path)
+    assert names == {}  # it states licences by name, and of half of the photos none
+    counts = Counter(_licence(image["license"], names) for image in images)
+    assert counts == {"none named": 715, "ODBL (c) OpenLitterMap & Contributors": 466, "CC": 319}

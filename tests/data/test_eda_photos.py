@@ -56,6 +56,10 @@ def test_sizes_are_upright_and_the_turn_is_told(tmp_path: Path) -> None:
     photo = look(tmp_path / "a.jpg")
     assert (photo.width, photo.height) == (60, 80)
     assert photo.notes == ("turned by its EXIF orientation (6)",)
+    exif[0x0112] = 9  # no such orientation
+    Image.fromarray(RGB).save(tmp_path / "b.jpg", exif=exif)
+    photo = look(tmp_path / "b.jpg")
+    assert (photo.width, photo.height, photo.notes) == (80, 60, ())
 
 
 def test_names_that_say_another_format_animations_and_shapes(tmp_path: Path) -> None:

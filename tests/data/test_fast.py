@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from compress.data.decode import BadImageError, decode
-from compress.data.fast import decode_fast, decoder
+from compress.data.fast import How, decode_fast, decoder, is_fast, is_padded, way
 
 
 def jpeg(pixels: np.ndarray | Image.Image, **options: object) -> bytes:
@@ -192,13 +192,32 @@ def test_real_photos_are_near_the_reference(shared_data: Path) -> None:
         assert worst <= most
 
 
-def test_decoder_gives_the_one_that_is_named() -> None:
-    assert decoder("fast") is decode_fast
-    assert decoder("reference") is decode
-
-
 def test_importing_it_is_light() -> None:
     heavy = "('torch', 'torchvision', 'cv2', 'sklearn', 'simplejpeg')"
     code = f"import sys, compress.data.fast; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 256), (1000, 320), (90, 900), (512, 384), (40, 30)])
+def test_padded_fast_is_near_padded_reference(height: int, width: int) -> None:
+    data = jpeg(scene(height, width))
+    fast, reference = decode_fast(data, 96, pad=True), decode(data, 96, pad=True)
+    assert fast.shape == reference.shape == (96, 96, 3)
+    assert off(fast, reference) < 2.5
+    assert np.array_equal((fast == 0).all(axis=2).all(axis=1), (reference == 0).all(axis=2).all(axis=1))
+
+
+def test_padding_takes_the_scale_of_the_longer_side(by_turbo: list[tuple[int, int]]) -> None:
+    decode_fast(jpeg(scene(192, 800)), 96, pad=True)
+    assert by_turbo == [(24, 100)]
+
+
+def test_each_way_has_its_name() -> None:
+    ways: set[How] = {way(fast, pad) for fast in (False, True) for pad in (False, True)}
+    assert ways == {"reference", "fast", "reference-pad", "fast-pad"}
+    data = jpeg(scene())
+    for how in ways:
+        assert way(is_fast(how), is_padded(how)) == how
+        got = decoder(how)(data, 64)
+        assert np.array_equal(got, (decode_fast if is_fast(how) else decode)(data, 64, is_padded(how)))

@@ -98,8 +98,8 @@ def main(
             runs[str(seed)] = Loads(partial(call, spec, artifact, net.preprocess.size), most=2)
             print(f"net {seed + 1} of {nets}: {macs[-1]:.1f} M MACs, predicted {predicted[-1]:.3f} ms")
         timed = interleaved(runs, reference="0", seconds=1.0 * nets)
-    scale = timed["0"].median_ms
-    measured = [timed[name].ratio.median * scale for name in runs]
+    ms = timed.paired_ms()
+    measured = [ms[name] for name in runs]
     wide = max(timed[name].ratio.high / timed[name].ratio.low - 1 for name in runs)
     errors = np.array(predicted) / measured - 1
     for seed in range(nets):

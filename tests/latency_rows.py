@@ -38,7 +38,8 @@ def known_table(folder: Path, launch: float = 1e-3) -> LatencyTable:
     store = Store(folder)
     table = LatencyTable(OnnxRuntime(), store)
     rows = [
-        {"ms": net_ms(units, launch), "units": [astuple(unit) for unit in units]} for units in probe_units()
+        {"ms": net_ms(units, launch), "units": [astuple(unit) for unit in units], "parts": []}
+        for units in probe_units()
     ]
     store.put_value("latency", table._key, rows)
     return table

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.errors import CompressError
-from compress.latency_table.model import LatencyModel, Prediction
+from compress.latency_table.model import LatencyModel, Part, Prediction
 from compress.latency_table.units import Unit, unit_of, units_of
-from compress.measure.counters import machine
+from compress.measure.counters import machine, package_version
 from compress.spec import digest
 from compress.store import Store
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 PROBES = 40
 _SECONDS = 0.8  # of timing a probe
-_FORMAT = 1  # of the stored rows
+_PROFILED_RUNS = 100
+_FORMAT = 3  # of the stored rows
 _EXPORTING = ("torch", "onnxscript")  # what makes the graphs that runtimes run
 
 
@@ -41,7 +42,9 @@ class LatencyTable:
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         self.runtime = runtime
         self._store = store or Store()
-        versions = {name: _version(name) for name in (*runtime.packages, *runtime.exporters, *_EXPORTING)}
+        versions = {
+            name: package_version(name) for name in (*runtime.packages, *runtime.exporters, *_EXPORTING)
+        }
         self._key = digest("latency", _FORMAT, machine()["id"], versions, runtime.canonical())
 
     @property
@@ -60,21 +63,25 @@ class LatencyTable:
         from compress.runtimes.deploy import export_net
 
         began = time.monotonic()
-        nets, runs = [], {}
+        nets, artifacts, runs = [], [], {}
         with self._store.lock(f"latency-{self._key}"), tempfile.TemporaryDirectory() as folder:
             for i in range(probes):
                 net = probe(i)
-                nets.append([unit for unit, _ in self._units(net)])
-                artifact = export_net(net, self.runtime, Path(folder) / str(i))
+                nets.append(self._units(net))
+                artifacts.append(artifact := export_net(net, self.runtime, Path(folder) / str(i)))
                 runs[str(i)] = Loads(partial(self._call, artifact, net.preprocess.size))
                 log(f"latency table: exported probe {i + 1} of {probes}")
             log(f"latency table: timing {probes} probes, about {probes * _SECONDS:.0f} s")
-            middle = str(sorted(range(probes), key=lambda i: sum(u.macs for u in nets[i]))[probes // 2])
+            middle = str(sorted(range(probes), key=lambda i: sum(u.macs for u, _ in nets[i]))[probes // 2])
             timed = interleaved(runs, reference=middle, seconds=_SECONDS * probes, cores=self.runtime.threads)
-            scale = timed[middle].median_ms  # ratios are paired: better than each probe's own median
+            ms = timed.paired_ms()
             rows = [
-                {"ms": timed[str(i)].ratio.median * scale, "units": [astuple(u) for u in net]}
-                for i, net in enumerate(nets)
+                {
+                    "ms": ms[str(i)],
+                    "units": [astuple(unit) for unit, _ in net],
+                    "parts": self._parts(net, artifact, ms[str(i)]),
+                }
+                for i, (net, artifact) in enumerate(zip(nets, artifacts, strict=True))
             ]
             self._store.put_value("latency", self._key, rows)
         self.__dict__.pop("_rows", None)
@@ -111,7 +118,8 @@ class LatencyTable:
             raise CompressError(
                 f"no latency table for {self.runtime.kind} on this machine: python -m compress calibrate"
             )
-        return LatencyModel([[Unit(*unit) for unit in row["units"]] for row in rows], [r["ms"] for r in rows])
+        nets = [[Unit(*unit) for unit in row["units"]] for row in rows]
+        return LatencyModel(nets, [row["ms"] for row in rows], [row["parts"] for row in rows])
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]] | None:
@@ -122,6 +130,20 @@ class LatencyTable:
         from compress.measure.sections import bound
 
         return bound(self.runtime.load(artifact), np.zeros((1, size, size, 3), np.uint8))
+
+    def _parts(self, net: Sequence[tuple[Unit, str]], artifact: Artifact, ms: float) -> list[Part]:
+        """What each module takes of a call of ``ms``, where the runtime can tell."""
+        from compress.runtimes.profiling import has_profiler, profile
+
+        if not has_profiler(self.runtime):
+            return []
+        size = artifact.meta["preprocess"]["size"]
+        image = np.zeros((1, size, size, 3), np.uint8)
+        took: dict[str, float] = defaultdict(float)
+        for layer in profile(self.runtime, artifact, image, _PROFILED_RUNS, whole_ms=ms):
+            took[layer.name] += layer.ms
+        places = {name: [i for i, (_, inside) in enumerate(net) if inside == name] for _, name in net if name}
+        return [(inside, took[name]) for name, inside in places.items() if name in took]
 
     def _units(self, net: Net) -> list[tuple[Unit, str]]:
         """Kernels of the net as deployed, and the modules they lie in."""
@@ -138,10 +160,3 @@ class LatencyTable:
         return [
             (unit_of(kernel), kernel.op.module.removeprefix("module").removeprefix(".")) for kernel in found
         ]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from compress.ratio import Ratio
 
 
@@ -44,12 +46,17 @@ class Timing:
     @property
     def note(self) -> str:
         """How it was timed, in one line."""
-        why = ", ".join(f"{count} {reason}" for reason, count in self.disturbed.items() if count)
+        why = told(self.disturbed)
         return (
             f"{self.loads} load{'s' * (self.loads > 1)} x {self.blocks} blocks, {self.dropped} dropped; "
             + (f"of {self.sections} sections {why}; " if why else "")
             + f"other processes kept {self.others:.1f} of {os.cpu_count()} cores busy"
         )
+
+
+def told(disturbed: Mapping[str, int]) -> str:
+    """How many sections did not count, by reason; empty where all did."""
+    return ", ".join(f"{count} {reason}" for reason, count in disturbed.items() if count)
 
 
 class Timings(dict[str, Timing]):
@@ -58,3 +65,11 @@ class Timings(dict[str, Timing]):
     def __init__(self, timings: Mapping[str, Timing], ratio: Callable[[str, str], Ratio]) -> None:
         super().__init__(timings)
         self.ratio = ratio  # of a candidate's time to a reference's, by their names
+
+    def paired_ms(self) -> dict[str, float]:
+        """Milliseconds of each run by the paired ratios, which are steadier than medians; their common scale
+        is taken from the medians of all."""
+        ratios = np.array([one.ratio.median for one in self.values()])
+        medians = np.array([one.median_ms for one in self.values()])
+        scale = np.exp(np.log(medians / ratios).mean())
+        return dict(zip(self, (scale * ratios).tolist(), strict=True))

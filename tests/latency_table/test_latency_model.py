@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from latency_rows import net_ms, probe_units, unit_ms
+from latency_rows import NET_MS, net_ms, probe_units, unit_ms
+from scipy.stats import spearmanr
 from torch import nn
 from torchvision.models import get_model
 
@@ -43,7 +44,37 @@ def test_every_kernel_has_its_share(model: LatencyModel) -> None:
     assert all(ms > 0 for ms in each)
     assert 0.8 < sum(each) / model.predict(net).ms < 1  # the rest is the net's own
     truth = [unit_ms(unit) for unit in net]
-    assert np.corrcoef(each, truth)[0, 1] > 0.94
+    # From whole nets' times: what the one stem in each costs is the hardest to tell from the rest.
+    stem, *others = np.log(np.divide(each, truth))
+    assert abs(stem) < np.log(4)
+    assert np.abs(others).max() < np.log(2)
+    assert spearmanr(each, truth).statistic > 0.95
+
+
+def test_modules_tell_where_a_net_spends_its_time() -> None:
+    """Pointwise convolutions of few channels take three times as long here, which whole nets hide."""
+
+    def odd_ms(unit: Unit) -> float:
+        return unit_ms(unit) * (3 if unit.kind == "pointwise" and unit.inputs <= 24 else 1)
+
+    rng = np.random.default_rng(0)
+    units = probe_units()
+    ms = [NET_MS + sum(map(odd_ms, net)) for net in units]
+    noise = [np.exp(0.1 * rng.standard_normal(len(net))) for net in units]
+    parts = [
+        [([i], float(factor * odd_ms(unit))) for i, (unit, factor) in enumerate(zip(net, each, strict=True))]
+        for net, each in zip(units, noise, strict=True)
+    ]
+    net = named("mobilenet_v3_small", 96)
+    truth = [odd_ms(unit) for unit in net]
+    with_parts, without = LatencyModel(units, ms, parts), LatencyModel(units, ms)
+    assert with_parts.predict(net).ms == pytest.approx(NET_MS + sum(truth), rel=0.08)
+
+    def off(model: LatencyModel) -> float:
+        return float(np.abs(np.log(np.divide(model.unit_ms(net), truth))).mean())
+
+    assert off(with_parts) < 0.5 * off(without)
+    assert with_parts.predict(net).error < without.predict(net).error
 
 
 def test_what_a_launch_costs_is_learnt(model: LatencyModel) -> None:

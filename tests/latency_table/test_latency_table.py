@@ -46,6 +46,11 @@ def test_calibrated_once_for_machine_and_runtime(tmp_path: Path) -> None:
     assert again.predict(seen).ms == table.predict(seen).ms
     rows = store.value("latency", table._key)
     assert again.predict(seen).ms == pytest.approx(rows[0]["ms"], rel=0.2)
+    names = [name for _, name in table._units(seen)]
+    modules = [[names[i] for i in places] for places, _ in rows[0]["parts"]]
+    assert all(len(set(inside)) == 1 for inside in modules)  # each part is one module's kernels
+    assert {inside[0] for inside in modules} >= {name for name in names if name.endswith(".conv")}
+    assert sum(ms for _, ms in rows[0]["parts"]) <= rows[0]["ms"] * 1.01
     assert not LatencyTable(TorchRuntime(threads=2), store).calibrated
     assert not LatencyTable(OnnxRuntime(), store).calibrated
 

@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 
 from compress import Recipe, ablate
-from compress.ablation.contrasts import Chain, Figure, measure
+from compress.ablation.contrasts import Chain, Figure, largest_block, measure
 from compress.ablation.folder import AblationFolder
 from compress.ablation.report import saving_line, summary
 from compress.ablation.run import Ablation
+from compress.ablation.variants import variants
 from compress.errors import CompressError
 
 DISPUTED = (("distill", "prune", "quantize"), ("prune", "quantize", "distill"))
@@ -56,17 +57,23 @@ def main(
 
 
 def _answer(ablation: Ablation) -> list[str]:
-    """The mean over the orders of one side minus that of the other, with its interval."""
+    """The mean over the orders of one side minus that of the other, with its interval.
+
+    Over orders that every seed counted has measured: a stage that failed, or a seed cut short, costs no more.
+    """
     (seeds,) = ablation.seeds.values()
-    chains = {result.variant.chain for result in ablation.variants}
-    sides = [[chain for chain in chains if _in_order(chain, order)] for order in DISPUTED]
+    orders = {one.chain for one in variants(ablation.recipe)}
+    found, some = largest_block(seeds, [orders & seed.chains.keys() for seed in seeds])
+    sides = [[chain for chain in found if _in_order(chain, order)] for order in DISPUTED]
+    names = " minus ".join(", ".join(order) for order in DISPUTED)
+    if not all(sides):
+        return [f"{names}: not measured in one seed as in the others"]
     contrast = {chain: 1 / len(sides[0]) for chain in sides[0]}
     contrast |= {chain: -1 / len(sides[1]) for chain in sides[1]}
-    names = " minus ".join(", ".join(order) for order in DISPUTED)
-    lines = [f"{names} ({len(seeds)} seeds, {len(sides[0])} and {len(sides[1])} orders):"]
+    lines = [f"{names} ({len(some)} seeds, {len(sides[0])} and {len(sides[1])} orders):"]
     figures: tuple[Figure, ...] = ("score_val", "score_test", "f1_val", "f1_test")
     for figure in figures:
-        got = measure(contrast, figure, seeds)
+        got = measure(contrast, figure, some)
         word = "a tie" if got.has_zero else "more than noise"
         lines.append(f"  {figure}: {got.mean:+.3f} (95 % {got.low:+.3f} to {got.high:+.3f}), {word}")
     return lines

@@ -1,7 +1,8 @@
 """Which stage earned what, in which order, and is it noise: all variants of a recipe, and their effects.
 
 ``python -m compress ablate RECIPE`` leaves ``runs/<name>-ablation/`` with ``ablation.json``,
-``ablation.csv`` (one row for each step of each variant), ``report.md``, ``recipe.yaml`` and ``log.txt``.
+``ablation.csv`` (one row for each step of each variant), ``report.html``, ``report.md``, ``figures/``,
+``recipe.yaml`` and ``log.txt``.
 
 ``ablation.json``; an EST is ``{"mean", "low", "high"}``, a 95 % interval; in scores and their differences
 lower is better::
@@ -11,6 +12,7 @@ lower is better::
       "stages": ["prune", ...],      the names of the recipe's stages, as used everywhere below
       "seeds": [0, 1, 2], "runtimes": ["onnxruntime"], "margin": 0.05,
       "stopped": null, or why it ended before all variants were done,
+      "words": {"useful": what it means, ...},
       "covers": what the intervals cover, one sentence each,
       "saving": {"asked", "done", "stored": stage runs; "seconds_asked", "seconds_done"},
       "variants": [{               one for each variant, seed and runtime, in the order they ran

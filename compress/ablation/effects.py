@@ -145,8 +145,8 @@ def _verdict(score: Estimate, parts: tuple[float, float], margin: float, never: 
     if max(-score.low, score.high, abs(parts[0]), abs(parts[1])) <= margin:
         return "useless", f"{moved}: nothing beyond {margin:g} points either way"
     if max(-score.low, score.high) <= margin:
-        return "tie", f"{moved}: what one gives the other takes"
-    return "tie", f"{moved}: with 0, and too wide to say that there is nothing"
+        return "tie", f"{moved}: what one part gains the other loses"
+    return "tie", f"{moved}: the interval contains 0 and is too wide to call it useless"
 
 
 def _from_f1(seed: Seed, chain: Chain, without: Chain) -> float:

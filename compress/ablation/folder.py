@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from compress.ablation.report import content, markdown, rows
 from compress.errors import InputError
 from compress.report.ablation_page import write_page
-from compress.store import write_text
+from compress.store import move_aside, write_text
 
 if TYPE_CHECKING:
     from compress.ablation.run import Ablation
@@ -46,8 +46,8 @@ class AblationFolder:
             raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
         try:
             written, text, moved = path / "recipe.yaml", _without_budget(recipe).to_yaml(), None
-            if path.exists() and (not written.is_file() or written.read_text() != text):
-                moved = path.rename(_free(path))
+            if path.exists() and (not written.is_file() or written.read_text(encoding="utf-8") != text):
+                moved = move_aside(path)
             path.mkdir(parents=True, exist_ok=True)
             write_text(written, text)
             yield cls(path, moved)
@@ -74,10 +74,3 @@ def _without_budget(recipe: Recipe) -> Recipe:
         return recipe
     endless = recipe.ablation.model_copy(update={"max_variants": None, "max_hours": None})
     return recipe.model_copy(update={"ablation": endless})
-
-
-def _free(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return aside

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compress.ablation.estimates import Estimate
 from compress.ablation.tables import Table, chain_name
 from compress.ablation.tree import Saving
+from compress.ablation.words import ONE_SEED, covers, words
 
 if TYPE_CHECKING:
     from compress.ablation.ranking import Rank
@@ -34,6 +35,7 @@ def content(ablation: Ablation) -> dict[str, Any]:
         "runtimes": list(ablation.seeds),
         "margin": ablation.spec.margin,
         "stopped": ablation.stopped,
+        "words": words(ablation.spec.margin),
         "covers": covers(ablation),
         "saving": {f.name: getattr(ablation.saving, f.name) for f in fields(Saving)},
         "variants": [_variant(result) for result in ablation.variants],
@@ -42,30 +44,6 @@ def content(ablation: Ablation) -> dict[str, Any]:
         "effects": [_row(effect) for effect in ablation.effects],
         "interactions": [_row(one) for one in ablation.interactions],
     }
-
-
-def covers(ablation: Ablation) -> list[str]:
-    """What the intervals cover, and what not; a sentence each."""
-    count = max((len(seeds) for seeds in ablation.seeds.values()), default=0)
-    lines = [
-        "An effect is the mean, over the chains measured with a stage and without it and over the seeds, of "
-        "with minus without; chains are variants and their beginnings.",
-        "Its interval is 95 % and covers the seeds (weights, augmentation, which images are val), the images "
-        "of the split (bootstrap, the same images for both chains) and the clock.",
-        "The contexts are taken as they are: other chains could show another effect.",
-        "Behind the best: Tukey's intervals, which hold for the whole list at once, with the scatter between "
-        "seeds pooled over its chains.",
-        "Verdicts go by val; test decides nothing.",
-    ]
-    if count == 1:
-        lines.append("One seed: how much another training would differ is not in the intervals.")
-    elif count == 2:
-        lines.append(
-            "Two seeds say little: intervals are wide where training differs. Three or more are better."
-        )
-    if (ablation.spec.gate) == "always":
-        lines.append("Every stage is kept (gate always), also where the recipe's gate would drop it.")
-    return lines
 
 
 def saving_line(saving: Saving) -> str:
@@ -80,9 +58,12 @@ def saving_line(saving: Saving) -> str:
 def summary(ablation: Ablation) -> list[str]:
     """The answers, a line each."""
     lines = [f"{e.stage}: {e.verdict}, {e.why}" for e in ablation.effects if not e.values]
+    best = "best chain so far" if ablation.stopped else "best chain"
     for runtime in ablation.seeds:
-        ranks = [one for one in ablation.orders if one.runtime == runtime]
-        lines += [f"best order{_of(ablation, runtime)}: {_best(ranks)}"] if ranks else []
+        for what, table in ((best, ablation.ranking), ("best order", ablation.orders)):
+            ranks = [one for one in table if one.runtime == runtime]
+            lines += [f"{what}{_of(ablation, runtime)}: {_best(ranks)}"] if ranks else []
+    lines += [ONE_SEED] if any(len(seeds) == 1 for seeds in ablation.seeds.values()) else []
     lines += [f"failed: {r.variant.name}, seed {r.variant.seed}: {r.error}" for r in ablation.failed]
     return lines
 
@@ -92,13 +73,11 @@ def _of(ablation: Ablation, runtime: str) -> str:
 
 
 def _best(ranks: list[Rank]) -> str:
-    """The best order, and whether the second best is worse by more than noise."""
+    """The best of a list, and whether the second best is worse by more than noise."""
     best, rest = ranks[0], ranks[1:]
-    text = chain_name(best.chain) + (
-        f" ({len(best.same)} more orders end with the same net)" if best.same else ""
-    )
+    text = chain_name(best.chain) + (f" ({len(best.same)} more end with the same net)" if best.same else "")
     if not rest:
-        return f"{text}; no order makes another net"
+        return f"{text}; none makes another net"
     behind = rest[0].behind
     text += f"; next is {chain_name(rest[0].chain)}, {behind.mean:.3f} points behind "
     text += f"(95 % {behind.low:+.3f} to {behind.high:+.3f})"
@@ -114,6 +93,8 @@ def markdown(ablation: Ablation) -> str:
     parts.append("\n".join(f"- {line}" for line in [*summary(ablation), saving_line(ablation.saving)]))
     tables: list[Table[Any]] = [ablation.effects, ablation.orders, ablation.interactions, ablation.ranking]
     parts += [f"## {one.title.capitalize()}\n\n{one.markdown()}" for one in tables if one]
+    meanings = [f"- **{word}**: {meaning}" for word, meaning in words(ablation.spec.margin).items()]
+    parts.append("## What the words mean\n\n" + "\n".join(meanings))
     parts.append("## What the intervals cover\n\n" + "\n".join(f"- {line}" for line in covers(ablation)))
     return "\n\n".join(parts) + "\n"
 

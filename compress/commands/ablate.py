@@ -84,7 +84,7 @@ def _show(ablation: Ablation, folder: AblationFolder) -> None:
         print(line)
     if ablation.stopped:
         print(f"not complete: {ablation.stopped}; the same command goes on from here")
-    print(f"{folder.path}/: report.md, ablation.json, ablation.csv")
+    print(f"{folder.path}/: report.html, report.md, ablation.json, ablation.csv")
 
 
 def _console(width: int | None = None) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compress import yamlio
 from compress.errors import InputError
 from compress.report import html
-from compress.report.charts.effects import effects, label_of, ranking
+from compress.report.charts.effects import chain_label, effects, label_of, place, ranking
 from compress.report.figures import write_figures
 from compress.report.html import Cell, Column, Row
 from compress.report.marks import Figure, signed
@@ -25,6 +25,7 @@ _SECTIONS = (
     ("recipe", "Recipe"),
     ("machine", "Machine"),
 )
+_DRAWN = 20  # chains in a figure; the table has them all
 
 
 def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
@@ -33,7 +34,7 @@ def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
         effects(content["effects"], "val"),
         effects(content["effects"], "test"),
         ranking(content["orders"], "orders-behind", "Orders of all stages: score on val behind the best"),
-        ranking(content["ranking"][:20], "chains-behind", "Chains: score on val behind the best"),
+        ranking(content["ranking"][:_DRAWN], "chains-behind", "Chains: score on val behind the best"),
     ]
     return {figure.name: figure for figure in found if figure is not None}
 
@@ -75,6 +76,7 @@ def render(content: Mapping[str, Any], folder: Path, drawn: Mapping[str, Figure]
         folder=folder,
         sections=[(id, heading) for id, heading in _SECTIONS if present.get(id, True)],
         figures=drawn,
+        drawn=_DRAWN,
         effects=effects_table(content["effects"]),
         interactions=_interactions(content["interactions"]),
         ranking=_ranking(content["ranking"]),
@@ -86,14 +88,18 @@ def render(content: Mapping[str, Any], folder: Path, drawn: Mapping[str, Figure]
 def effects_table(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
     """One line for each stage: what it changes, how sure that is, and the verdict."""
     columns = [Column("stage", text=True), Column("verdict", text=True)]
-    columns += [Column(name) for name in ("score val", "score test", "F1 test", "time", "pairs", "seeds")]
+    columns += [Column(name) for name in ("score val", "by F1", "by its cost", "score test")]
+    columns += [Column("F1 test"), Column("time")]
+    columns += [Column("contexts", title="pairs of chains that differ in this stage alone"), Column("seeds")]
     columns.append(Column("why", text=True, long=True))
     rows = [
         Row(
             (
                 Cell(label_of(one, found)),
                 Cell(one["verdict"]),
-                *(_est(one[name]) for name in ("score_val", "score_test", "f1_test")),
+                _est(one["score_val"]),
+                *(Cell(signed(one[name]), one[name]) for name in ("from_f1", "from_cost")),
+                *(_est(one[name]) for name in ("score_test", "f1_test")),
                 _est(one["time"], ratio=True),
                 _count(one["contexts"]),
                 _count(one["seeds"]),
@@ -105,18 +111,18 @@ def effects_table(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], lis
     return columns, rows
 
 
-def _interactions(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+def _interactions(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
     columns = [
         Column("stages", text=True),
         Column("verdict", text=True),
         Column("score val"),
         Column("score test"),
+        Column("why", text=True, long=True),
     ]
-    columns.append(Column("why", text=True, long=True))
     rows = [
         Row(
             (
-                Cell(" and ".join(one["stages"])),
+                Cell(label_of({**one, "stage": " and ".join(one["stages"])}, found)),
                 Cell(one["verdict"]),
                 _est(one["score_val"]),
                 _est(one["score_test"]),
@@ -128,25 +134,29 @@ def _interactions(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], lis
     return columns, rows
 
 
-def _ranking(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
-    columns = [Column("chain", text=True), Column("runtime", text=True)]
-    columns += [Column(name) for name in ("score val", "score test", "behind the best", "seeds")]
-    columns.append(Column("", text=True))
-    rows = []
-    for one in found:
-        chain = " \u2192 ".join(one["chain"]) or "baseline"
-        chain += "".join(f" ({key.rpartition('.')[2]} {value})" for key, value in one["set"].items())
-        cells = [Cell(chain), Cell(one["runtime"]), _number(one["score_val"]), _number(one["score_test"])]
-        cells += [
-            _est(one["behind"]),
-            Cell(html.shown(one["seeds"])),
-            Cell("tie with the best" if one["tied"] else ""),
-        ]
-        rows.append(Row(tuple(cells)))
+def _ranking(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+    columns = [Column("chain", text=True), Column("place", text=True)]
+    columns += [Column(name) for name in ("score val", "behind the best", "score test", "behind on test")]
+    columns += [Column("seeds"), Column("ends with the same net", text=True, long=True)]
+    rows = [
+        Row(
+            (
+                Cell(chain_label(one, found)),
+                Cell(place(one, found)),
+                _number(one["score_val"]),
+                _est(one["behind"]),
+                _number(one["score_test"]),
+                _est(one["behind_test"]),
+                _count(one["seeds"]),
+                Cell(", ".join(one["same"])),
+            )
+        )
+        for one in found
+    ]
     return columns, rows
 
 
-def _variants(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
+def _variants(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row]]:
     columns = [
         Column("variant", text=True),
         Column("chain", text=True),
@@ -156,12 +166,15 @@ def _variants(found: Iterable[Mapping[str, Any]]) -> tuple[list[Column], list[Ro
     columns += [
         Column(name) for name in ("F1 val", "F1 test", "time ratio", "score val", "score test", "seconds")
     ]
+    failed = any(one["error"] for one in found)
+    columns += [Column("failed", text=True, long=True)] if failed else []
     keys = ("f1_val", "f1_test", "latency_ratio", "score_val", "score_test")
     rows = []
     for one in found:
         cells = [Cell(one["name"]), Cell(" \u2192 ".join(one["chain"]) or "baseline"), _count(one["seed"])]
         cells += [Cell(one["runtime"]), *(_number(one[key]) for key in keys)]
         cells.append(Cell(f"{one['seconds']:.0f}", one["seconds"]))
+        cells += [Cell(one["error"] or "")] if failed else []
         rows.append(Row(tuple(cells)))
     return columns, rows
 

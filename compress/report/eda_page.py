@@ -16,6 +16,7 @@ from compress.data.eda import Eda, Group
 from compress.data.eda_duplicates import ALIKE, BITS, LIMIT
 from compress.data.eda_findings import findings
 from compress.data.eda_photos import Photo
+from compress.data.notes import few
 from compress.report import html
 from compress.report.charts.classes import confusion
 from compress.report.charts.photos import brightness, class_counts, histogram
@@ -71,6 +72,7 @@ def render(eda: Eda, seed: int = 0) -> str:
         samples=_samples(eda, seed),
         swatches=[(label, _css(c.mean), c) for label, c in eda.by_class.items()],
         files=_files(eda),
+        stray=few(eda.stray, _FILES),
         sizes=_sizes(eda),
         limits={"bits": BITS, "limit": LIMIT, "alike": ALIKE, "groups": _GROUPS, "files": _FILES},
     )

@@ -70,21 +70,23 @@ _SECTIONS = (
 )
 
 
+_DECIDE = ("data", "model", "train", "metric", "stages")  # what an effect is of
+
+
 def _ablation(report: Mapping[str, Any], folder: Path) -> Figure | None:
-    """The effects of this recipe's stages, where ``<folder>-ablation`` has measured them."""
+    """The effects of this recipe's stages in its runtime, where ``<folder>-ablation`` has measured them."""
     file = folder.with_name(f"{folder.name}-ablation") / "ablation.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        same = all(
-            content["recipe"][key] == report["recipe"][key] for key in ("data", "model", "train", "stages")
-        )
-        return effects(content["effects"]) if same else None
+        recipes = content["recipe"], report["recipe"]
+        same = all(recipes[0][key] == recipes[1][key] for key in _DECIDE)
+        return effects([e for e in content["effects"] if e["runtime"] == report["runtime"]]) if same else None
     except (OSError, ValueError, LookupError, TypeError):  # none, or one that is being written
         return None
 
 
 def _elsewhere(entry: Mapping[str, Any]) -> tuple[str, list[Column], list[html.Row], str]:
-    columns = [Column(name, text=not i) for i, name in enumerate(bench_report.HEAD)]
+    columns = [Column(name, text=not i) for i, name in enumerate(bench_report.head(entry))]
     lines = [html.Row(tuple(map(Cell, line))) for line in bench_report.cells(entry)]
     return bench_report.title(entry), columns, lines, bench_report.remarks(entry)
 

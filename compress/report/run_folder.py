@@ -19,7 +19,7 @@ from compress.report.page import render as render_page
 from compress.runtimes.folder import Artifact
 from compress.spec import digest
 from compress.step import Step
-from compress.store import Store, write_text
+from compress.store import Store, move_aside, write_text
 from compress.track import figures_of, tracking
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class RunFolder:
         written = path / "recipe.yaml"
         text = recipe.to_yaml()
         moved = None
-        if path.exists() and (not written.is_file() or written.read_text() != text):
-            moved = path.rename(_aside(path))
+        if path.exists() and (not written.is_file() or written.read_text(encoding="utf-8") != text):
+            moved = move_aside(path)
         path.mkdir(parents=True, exist_ok=True)
         write_text(written, text)
         (path / "steps.jsonl").write_text("")
@@ -249,10 +249,3 @@ def _replace(source: Path, target: Path) -> None:
     shutil.copytree(source, part)
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
-
-
-def _aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return aside

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from compress import scoring
 from compress.errors import CompressError
-from compress.measure.latency import interleaved
 from compress.net import Net
 from compress.stages.base import Context, Plan, Stage
 
@@ -90,19 +86,3 @@ class Declines(Stage):
 
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         raise AssertionError("it was skipped")
-
-
-def hurry(set_attribute: Callable[[Any, str, Any], None]) -> None:
-    """Time everything, but briefly: these tests ask who is timed when, not how precisely."""
-    set_attribute(scoring, "interleaved", _briefly)
-
-
-def _briefly(runs: Any, **more: Any) -> Any:
-    return interleaved(runs, **{**more, "seconds": 0.02, "min_blocks": 4})
-
-
-if __name__ == "__main__":  # the command line, in a hurry
-    from compress.__main__ import main
-
-    hurry(setattr)
-    sys.exit(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Blind, Break, Declines, Rescale, hurry, small_net
+from planted import Blind, Break, Declines, Rescale, small_net
 
 from compress import (
     AblationSpec,
@@ -30,12 +30,15 @@ from compress.__main__ import main
 from compress.ablation.folder import AblationFolder
 from compress.ablation.report import content, markdown, saving_line, summary
 from compress.ablation.run import Ablation, Interrupted
+from compress.ablation.words import ONE_SEED
 from compress.data.digits import DigitsData
 from compress.stages.base import Stage
 from compress.step import Step
 from compress.store import Store
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
+TESTS = Path(__file__).parents[1]
 ALL = ("leave_one_out", "only_one", "order")
 
 
@@ -56,22 +59,14 @@ def quiet(line: str) -> None:
     """Takes a log."""
 
 
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("ablate") / "store")
 
 
 @pytest.fixture(scope="module")
-def planted(store: Store) -> Ablation:
-    with pytest.MonkeyPatch.context() as patch:
-        hurry(patch.setattr)
-        whole = recipe(Rescale(), Blind(), seeds=3)
-        return ablate(whole, model=small_net(), store=store, log=quiet)
+def planted(in_a_hurry: None, store: Store) -> Ablation:
+    return ablate(recipe(Rescale(), Blind(), seeds=3), model=small_net(), store=store, log=quiet)
 
 
 def test_a_planted_useless_a_harmful_stage_and_a_tie_are_named(planted: Ablation) -> None:
@@ -84,6 +79,8 @@ def test_a_planted_useless_a_harmful_stage_and_a_tie_are_named(planted: Ablation
     assert first.tied
     assert second.tied
     assert "a tie" in summary(planted)[-1]
+    assert summary(planted)[-2].startswith("best chain: ")
+    assert ONE_SEED not in summary(planted)
     (both,) = planted.interactions
     assert both.verdict == "tie"
 
@@ -137,6 +134,7 @@ def test_the_folder_says_it_all(planted: Ablation, tmp_path: Path) -> None:
     ]
     assert found["saving"]["done"] == 15
     assert found["stopped"] is None
+    assert {e["verdict"] for e in found["effects"]} <= set(found["words"])
     with (folder.path / "ablation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == planted.saving.asked
@@ -152,6 +150,8 @@ def test_the_folder_says_it_all(planted: Ablation, tmp_path: Path) -> None:
     report = (folder.path / "report.md").read_text()
     assert "| blind | harmful |" in report
     assert "best order" in report
+    assert "- **useless**: it does nothing that matters: " in report
+    assert "stays within 0.05 points" in report
     assert ">useless</td>" in planted._repr_html_()
 
 
@@ -187,6 +187,8 @@ def test_a_budget_of_variants_and_of_hours(store: Store) -> None:
     few = ablate(recipe(Rescale(), Blind(), max_variants=2), model=small_net(), store=store, log=quiet)
     assert len(few.variants) == 2
     assert few.stopped == "max_variants is 2: there are more variants"
+    assert [line for line in summary(few) if line.startswith("best chain so far: ")]
+    assert ONE_SEED in summary(few)
     exact = ablate(recipe(Rescale(), Blind(), max_variants=4), model=small_net(), store=store, log=quiet)
     assert exact.stopped is None
     late = ablate(recipe(Rescale(by=8.0), Blind(), max_hours=1e-9), model=small_net(), store=store, log=quiet)
@@ -209,7 +211,9 @@ def test_ctrl_c_leaves_what_was_measured(store: Store) -> None:
     assert {e.stage for e in part.effects} == {"rescale", "blind"}
 
 
-def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(tmp_path: Path) -> None:
+def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = recipe(Finetune(epochs=2), Finetune(epochs=1), kinds=("leave_one_out",))
     model = {"model": {"kind": "yaml", "path": str(tmp_path / "net.yaml")}}
     (tmp_path / "net.yaml").write_text(
@@ -219,8 +223,8 @@ def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(
     )
     plain = Recipe.model_validate({**plain.canonical(), **model})
     (tmp_path / "recipe.yaml").write_text(plain.to_yaml())
-    command = [sys.executable, str(HERE / "planted.py"), "ablate", "recipe.yaml"]
-    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, str(TESTS / "hurry.py"), "ablate", "recipe.yaml"]
+    env = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
     child = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
     while len(list((tmp_path / "runs/.store/nets").glob("*.pt"))) < 2:  # amidst the first variant
         assert child.poll() is None, "it ended before it could be killed"
@@ -240,9 +244,9 @@ def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(
     part = json.loads((tmp_path / "runs/planted-ablation/ablation.json").read_text())
     assert [v["name"] for v in part["variants"]] == ["full"]
 
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "stage runs: 7 asked, 4 done" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablate", "recipe.yaml"]) == 0
+    assert "stage runs: 7 asked, 4 done" in capsys.readouterr().out
     found = json.loads((tmp_path / "runs/planted-ablation/ablation.json").read_text())
     whole = ablate(plain, store=Store(tmp_path / "fresh"), log=quiet)
     for one, other in zip(found["variants"], content(whole)["variants"], strict=True):

@@ -23,6 +23,12 @@ NAMES = ["a useful", "b harmful", "c useless", "d trade"]
 CHAINS = [links(*order) for order in list(permutations(NAMES))[::3]]  # 8 orders, 2 from each first stage
 
 
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bootstrap samples are most of the work here; the module's own thousand are drawn in test_ablate.py."""
+    monkeypatch.setattr(contrasts, "SAMPLES", 200)
+
+
 def planted(chain: Chain) -> tuple[float, float]:
     """a halves the time; b errs 6 points more; c nothing; d is a fifth faster and errs 2 points more."""
     names = {link.name[0] for link in chain}
@@ -167,9 +173,8 @@ def test_an_effect_is_the_mean_of_paired_differences(
     assert got.time.mean == pytest.approx(np.exp(np.mean(logs)))
 
 
-def test_intervals_of_an_effect_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_of_an_effect_cover_the_truth() -> None:
     """The image bootstrap, the clock and the seeds together, on a stage that truly does nothing."""
-    monkeypatch.setattr(contrasts, "SAMPLES", 200)
     hits = []
     for run in range(60):
         numbers = range(1000 * run, 1000 * run + 3)

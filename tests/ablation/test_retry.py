@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Blind, Declines, hurry, small_net
+from planted import Blind, Declines, small_net
 
 from compress import F1Macs, Recipe, TorchRuntime, TrainSpec, Within, run
 from compress.data.digits import DigitsData
@@ -14,15 +14,12 @@ from compress.stages.base import Stage
 from compress.step import Step
 from compress.store import Store
 
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("retry") / "store"
-
-
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
 
 
 def steps(store: Path, *stages: Stage, gate: Any = "better") -> list[Step]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import factorial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from compress.ablation.variants import stage_names, variants
 from compress.recipe import misplaced
 from compress.stages.base import Stage
 
+ROOT = Path(__file__).resolve().parents[2]
 FOUR = (Prune(), Decompose(), Distill(epochs=3), Quantize())
 
 
@@ -133,6 +135,18 @@ def test_stages_of_one_kind_are_told_apart() -> None:
     stages = (Finetune(), Finetune(epochs=3), Prune(label="cut"))
     assert stage_names(stages) == ["finetune", "finetune-2", "cut"]
     assert "without finetune-2" in names(*stages)
+
+
+def test_the_recipe_of_ours_needs_at_most_half_of_the_stage_runs_it_asks_for() -> None:
+    """Shared beginnings counted slowly; a baseline's training is one."""
+    made = variants(Recipe.from_yaml(ROOT / "recipes/ablation.yaml", files=False))
+    chains = {tuple(link.name for link in one.chain) for one in made}
+    assert len(chains) == len(made) == 16
+    asked = sum(1 + len(chain) for chain in chains)
+    different = {chain[:length] for chain in chains for length in range(len(chain) + 1)}
+    assert (asked, len(different)) == (64, 29)
+    kinds = {kind for one in made for kind in one.kinds}
+    assert kinds == {"full", "leave_one_out", "only_one", "order"}
 
 
 def test_without_a_section_the_default_kinds_run() -> None:

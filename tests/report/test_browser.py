@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from photos import make_set
+from PIL import Image
 from report_samples import STEPS, ablation, full_report
 
 from compress.compare import compare
-from compress.report import ablation_page, compare_page, page
+from compress.eda import examine
+from compress.models.pretrained import WHEEL
+from compress.report import ablation_page, compare_page, eda_page, page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: extra test")
 
@@ -40,7 +45,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run's page with all there can be, an ablation's, and a leaderboard."""
+    """A run's page with all there can be, an ablation's, a leaderboard, and a look at data."""
     folder = tmp_path_factory.mktemp("pages")
     control = {**STEPS[0].to_dict(), "label": "control", "kind": "control"}
     content = {**full_report(folder), "control": control}
@@ -52,10 +57,24 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "compare": compare_page.render(compare([folder, folder / "twin"])),
         "run": page.render(content, folder),
         "ablation": ablation_page.render(ablation(), folder, ablation_page.figures(ablation())),
+        "eda": _eda(folder / "set"),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in texts}
+
+
+def _eda(root: Path) -> str:
+    """Photos with a copy across splits, one that cannot be read, and two sizes."""
+    make_set(root, {"train": 8, "test": 5})
+    copy = Image.open(root / "train/rings/0004.jpg")
+    copy.rotate(90, expand=True).save(root / "test/bars/a photo under a long name.png")
+    copy.resize((200, 150)).save(root / "test/bars/copied.jpg")
+    (root / "train/bars/broken.jpg").write_bytes(b"x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEYONDNAS_CACHE", str(root.parent / "cache"))
+        patch.setitem(sys.modules, WHEEL, None)  # simple features: no torch
+        return eda_page.render(examine(root, size=64, log=lambda line: None))
 
 
 @pytest.fixture
@@ -85,7 +104,7 @@ def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     assert wrong == []
 
 
-PAGES = pytest.mark.parametrize("name", ["run", "ablation", "compare"])
+PAGES = pytest.mark.parametrize("name", ["run", "ablation", "compare", "eda"])
 
 
 @PAGES
@@ -93,7 +112,7 @@ def test_every_figure_is_drawn_on_a_desktop_and_on_a_phone(show: Any, name: str)
     for width in (1200, 375):
         tab = show(name, width)
         drawn = tab.evaluate("drawings()")
-        assert len(drawn) == {"run": 10, "ablation": 4, "compare": 2}[name]
+        assert len(drawn) == {"run": 10, "ablation": 4, "compare": 2, "eda": 5}[name]
         for id_, wide, high, marks in drawn:
             assert wide > 200, id_
             assert high > 20, id_

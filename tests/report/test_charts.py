@@ -132,7 +132,11 @@ def test_effects_left_of_zero_are_better_and_ties_are_rings() -> None:
     assert effects([]) is None
     orders = ranking(ablation()["orders"], "o", "O")
     assert orders is not None
-    assert orders.rows[1][0] == "quantize\u2192distill\u2192prune"
+    assert [row[0] for row in orders.rows] == [
+        "prune\u2192distill\u2192quantize",
+        "quantize\u2192distill\u2192prune",
+    ]
+    assert [row[-1] for row in orders.rows] == ["best", "behind"]
 
 
 @pytest.fixture(scope="module")

@@ -217,11 +217,15 @@ def test_a_run_shows_the_effects_of_its_ablation_and_of_no_other(tmp_path: Path)
     (beside / "ablation.json").write_text(json.dumps(ablation()))
     write_report(run, report())
     assert 'id="fig-effects-val"' in (run / "report.html").read_text()
-    other = ablation()
-    other["recipe"]["train"]["epochs"] += 1
-    (beside / "ablation.json").write_text(json.dumps(other))
-    write_report(run, report())
-    assert 'id="fig-effects-val"' not in (run / "report.html").read_text()
+    trained, scored, elsewhere = ablation(), ablation(), ablation()
+    trained["recipe"]["train"]["epochs"] += 1
+    scored["recipe"]["metric"] = {"kind": "f1_macs"}
+    for effect in elsewhere["effects"]:
+        effect["runtime"] = "torch"
+    for other in (trained, scored, elsewhere):
+        (beside / "ablation.json").write_text(json.dumps(other))
+        write_report(run, report())
+        assert 'id="fig-effects-val"' not in (run / "report.html").read_text()
     (beside / "ablation.json").write_text("{")
     write_report(run, report())
 
@@ -238,9 +242,36 @@ def test_the_page_of_an_ablation(tmp_path: Path) -> None:
     assert "max_hours is reached" in page
     assert "prune &lt;why&gt;" in page
     assert "24 stage runs asked, 10 done" in page
+    assert "<dt>tie</dt><dd>no verdict &lt;yet&gt;</dd>" in page
+    assert "<li>Effects cover seeds and photos.</li>" in page
+    chains = page[page.index('<section id="chains">') :]
+    assert (
+        chains.index(">best</td>") < chains.index(">behind</td>") < chains.index(">prune &gt; quantize</td>")
+    )
     effects = ablation_page.figures(ablation())["effects-val"]
     assert [row[-1] for row in effects.rows] == ["useful", "tie", "harmful"]  # what declined has no effect
     assert (tmp_path / "figures/effects-val.png").is_file()
+
+
+def test_the_page_of_an_ablation_says_what_failed_and_which_strength_and_runtime(tmp_path: Path) -> None:
+    content = ablation()
+    content["variants"][1] |= {"error": "quantize: no <scale>", "score_val": None}
+    content["ranking"] = [
+        {**content["ranking"][1], "runtime": runtime, "set": {"stages[0].target": value}, "tied": True}
+        for runtime in ("torch", "openvino")
+        for value in (0.3, 0.5)
+    ]
+    ablation_page.write_page(tmp_path, content)
+    page, _ = _page(tmp_path)
+    assert "quantize: no &lt;scale&gt;</td>" in page
+    figure = ablation_page.figures(content)["chains-behind"]
+    chain = "quantize\u2192distill\u2192prune target"
+    assert [(row[0], row[-1]) for row in figure.rows] == [
+        (f"{chain} 0.3 (torch)", "best"),
+        (f"{chain} 0.5 (torch)", "tie"),
+        (f"{chain} 0.3 (openvino)", "best"),
+        (f"{chain} 0.5 (openvino)", "tie"),
+    ]
 
 
 def test_an_ablation_s_page_is_drawn_again_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:

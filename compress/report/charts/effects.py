@@ -28,22 +28,27 @@ def effects(found: Sequence[Mapping[str, Any]], split: str = "val") -> Figure | 
 
 def ranking(found: Sequence[Mapping[str, Any]], name: str, title: str) -> Figure | None:
     """Chains by how far their score on val is behind the best's; ties with it are pale."""
-    rows = [
-        ("\u2192".join(one["chain"]) or "baseline", one["behind"], "tie" if one["tied"] else "behind")
-        for one in found
-        if one.get("behind")
-    ]
+    rows = [(chain_label(one, found), one["behind"], place(one, found)) for one in found]
     return _forest(rows, name=name, title=title, words=("", "behind the best"))
 
 
 def label_of(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
-    """A stage, with its strength and runtime where the ablation has several."""
-    label = str(one["stage"])
-    if one.get("set"):
-        label += " " + ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in one["set"].items())
-    if len({other["runtime"] for other in among}) > 1:
-        label += f" ({one['runtime']})"
-    return label
+    """A stage, with its strength, and its runtime where ``among`` has several."""
+    strength = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in one.get("set", {}).items())
+    runtime, several = one["runtime"], len({other["runtime"] for other in among}) > 1
+    return f"{one['stage']}{f' {strength}' if strength else ''}{f' ({runtime})' if several else ''}"
+
+
+def chain_label(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """The same of a RANK: its stages in order."""
+    return label_of({**one, "stage": "\u2192".join(one["chain"]) or "baseline"}, among)
+
+
+def place(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """Of a RANK: best (the first of its runtime), tie with the best, or behind."""
+    if next(other for other in among if other["runtime"] == one["runtime"]) is one:
+        return "best"
+    return "tie" if one["tied"] else "behind"
 
 
 def _forest(
@@ -79,7 +84,7 @@ def _forest(
         marks=tuple(marks),
         columns=("", "mean", "from", "to", "verdict"),
         rows=tuple((label, est["mean"], est["low"], est["high"], verdict) for label, est, verdict in rows),
-        legend=(("better", "better"), ("worse", "worse"), ("muted", "a tie, or no interval")),
+        legend=(("better", "better"), ("worse", "worse"), ("muted", "not told from 0, or no interval")),
     )
 
 
@@ -92,6 +97,8 @@ def _span(est: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _role(est: Mapping[str, Any], verdict: str) -> Role:
+    if verdict == "best":
+        return "better"
     if est["low"] is None or verdict in ("tie", "useless", "skipped") or est["low"] <= 0 <= est["high"]:
         return "muted"
     return "better" if est["mean"] < 0 else "worse"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from compress.measure.score import F1Time as F1Time
     from compress.models.zoo import CheckpointModel as CheckpointModel
     from compress.models.zoo import PretrainedModel as PretrainedModel
+    from compress.models.zoo import SearchModel as SearchModel
     from compress.models.zoo import TorchvisionModel as TorchvisionModel
     from compress.models.zoo import YamlModel as YamlModel
     from compress.predict import load as load
@@ -83,6 +84,7 @@ _HOME = {
     "Recipe": "compress.recipe",
     "Resize": "compress.stages.resize",
     "Score": "compress.step",
+    "SearchModel": "compress.models.zoo",
     "Step": "compress.step",
     "TorchRuntime": "compress.runtimes.torch_runtime",
     "TorchvisionModel": "compress.models.zoo",

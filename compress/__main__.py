@@ -124,6 +124,8 @@ def evaluate(
     print(
         f"score {result['score']:.4f} on {result['n']} images, time x{result['final']['latency_ratio']:.3f}"
     )
+    if result["warning"]:
+        print(f"warning: {result['warning']}")
 
 
 @app.command()

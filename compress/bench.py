@@ -2,83 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field, ValidationError
-
+from compress.bench_result import Bench, Milliseconds, Timed
 from compress.errors import InputError
-from compress.ratio import Ratio
-from compress.spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from compress.measure.endtoend import Kind
     from compress.measure.latency import Timing
-    from compress.runtimes.base import Artifact, Run, Runtime
+    from compress.runtimes.base import Artifact, Runtime
+
+    Model = tuple[Runtime, Artifact]
+    Load = Callable[[], Callable[[], object]]
 
 _PHOTOS = 16  # of --data: as many as a timing goes through in turn
-
-
-class Milliseconds(Spec):
-    """Of one call, batch 1; ``n`` calls count."""
-
-    median: float
-    p10: float
-    p90: float
-    n: int
-
-
-class Timed(Spec):
-    """One artifact.
-
-    Attributes:
-        name: the folder as it was given.
-        content: digest of the model's files; equal for a run's artifact and its copy on a device.
-        latency_ratio: paired time relative to the first artifact's, with its 95 % interval.
-        load_ms: from a fresh process with Python and numpy loaded to the first answer.
-        memory_bytes: peak of the resident memory of such a process while it loads and runs, less what it
-            held before; the runtime's library counts. None where the system does not tell.
-        bytes: size of the model's files.
-    """
-
-    name: str
-    content: str
-    runtime: str
-    int8: bool
-    threads: int
-    latency_ms: Milliseconds
-    latency_ratio: float
-    latency_ratio_interval: tuple[float, float]
-    note: str
-    load_ms: float
-    memory_bytes: int | None
-    bytes: int
-
-    @property
-    def ratio(self) -> Ratio:
-        return Ratio(self.latency_ratio, *self.latency_ratio_interval)
-
-
-class Bench(Spec):
-    """One timing session: what ``bench --json`` prints and ``report --timing`` reads.
-
-    Attributes:
-        machine: see ``compress.measure.counters.machine``.
-        images: ``random``, or how many photos.
-        artifacts: the first one is the reference.
-        warning: why these times are to be taken with care.
-    """
-
-    format: Literal["beyondnas-bench-1"] = "beyondnas-bench-1"
-    machine: dict[str, Any]
-    images: str
-    artifacts: tuple[Timed, ...] = Field(min_length=1)
-    warning: str | None
 
 
 def bench(
@@ -92,12 +34,14 @@ def bench(
 
     Args:
         paths: artifacts' folders; a run's folder stands for its ``baseline/`` and its ``artifact/``.
-        data: a folder of photos, looked through as deep as it goes; random pixels without.
-        seconds: about how long to time; 1.25 a model without.
+        data: a folder of photos, looked through as deep as it goes: times from a photo's bytes to its label
+            are taken, too. Without, random pixels.
+        seconds: about how long to time; 1.25 a model and kind of time without.
         threads: instead of what each was exported for.
 
     Raises:
-        InputError: no such artifact, a damaged one, a runtime that is not installed, no photos.
+        InputError: no such artifact, a damaged one, a runtime that is not installed, no photos, a model that
+            takes none.
     """
     from compress.bench_cost import in_fresh_process
     from compress.measure.counters import machine
@@ -105,38 +49,26 @@ def bench(
 
     models = {name: _open(folder, threads) for name, folder in _folders(paths).items()}
     photos = _photos(Path(data)) if data is not None else None
-    images = {name: _images(artifact, photos) for name, (_, artifact) in models.items()}
+    kinds = _on_random(models) if photos is None else _on_photos(models, photos)
     costs = {name: in_fresh_process(art.path, runtime.threads) for name, (runtime, art) in models.items()}
-    timings = interleaved(
-        {name: Loads(partial(_call, *models[name], images[name])) for name in models},
-        reference=next(iter(models)),
-        seconds=seconds,
-        cores=max(runtime.threads for runtime, _ in models.values()),
-    )
+    timings: dict[Kind, dict[str, Timing]] = {}
+    for kind, loads in kinds.items():
+        timings[kind] = interleaved(
+            {name: Loads(load) for name, load in loads.items()},
+            reference=next(iter(models)),
+            seconds=seconds and seconds / len(kinds),
+            cores=max(runtime.threads for runtime, _ in models.values()),
+        )
+    every = [timing for timed in timings.values() for timing in timed.values()]
     return Bench(
         machine=machine(),
         images="random" if photos is None else f"{len(photos)} photos",
-        artifacts=tuple(_timed(name, *models[name], timings[name], *costs[name]) for name in models),
-        warning=next((t.warning for t in timings.values() if t.warning), None),
+        artifacts=tuple(
+            _timed(name, models[name], {kind: timed[name] for kind, timed in timings.items()}, *costs[name])
+            for name in models
+        ),
+        warning=next((timing.warning for timing in every if timing.warning), None),
     )
-
-
-def read_bench(file: str | Path) -> Bench:
-    """What ``bench --json`` printed.
-
-    Raises:
-        InputError: no such file, or not one of ``bench --json``.
-    """
-    try:
-        return Bench.model_validate(json.loads(Path(file).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: not what `bench --json` prints: {where}: {first['msg']}") from error
-    except ValueError as error:
-        raise InputError(f"{file}: not what `bench --json` prints: {error}") from error
 
 
 def _folders(paths: Sequence[str | Path]) -> dict[str, Path]:
@@ -155,25 +87,31 @@ def _folders(paths: Sequence[str | Path]) -> dict[str, Path]:
     return folders
 
 
-def _open(folder: Path, threads: int | None) -> tuple[Runtime, Artifact]:
+def _open(folder: Path, threads: int | None) -> Model:
     from compress.runtimes.kinds import open_artifact
 
     runtime, artifact = open_artifact(folder)
     return runtime.model_copy(update={"threads": threads}) if threads else runtime, artifact
 
 
-def _photos(folder: Path) -> list[Path]:
+def _photos(folder: Path) -> list[bytes]:
+    """Image files' bytes, spread over the folder and those below it."""
+    import numpy as np
+
     from compress.data.decode import BadImageError, decode
 
     if not folder.is_dir():
         raise InputError(f"--data {folder}: no such folder")
-    found: list[Path] = []
-    for file in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    spread = np.linspace(0, len(files) - 1, min(_PHOTOS, len(files))).astype(int).tolist()
+    found: list[bytes] = []
+    for i in dict.fromkeys([*spread, *range(len(files))]):
+        photo = files[i].read_bytes()
         try:
-            decode(file, 8)
+            decode(photo, 8)
         except BadImageError:
             continue
-        found.append(file)
+        found.append(photo)
         if len(found) == _PHOTOS:
             break
     if not found:
@@ -181,49 +119,63 @@ def _photos(folder: Path) -> list[Path]:
     return found
 
 
-def _images(artifact: Artifact, photos: Sequence[Path] | None) -> list[np.ndarray]:
-    """Inputs of batch 1."""
+def _on_random(models: Mapping[str, Model]) -> dict[Kind, dict[str, Load]]:
+    from compress.measure.sections import bound
+
+    def load(runtime: Runtime, artifact: Artifact) -> Callable[[], object]:
+        return bound(runtime.load(artifact, batch=1), _random(artifact))
+
+    return {"model": {name: partial(load, *model) for name, model in models.items()}}
+
+
+def _on_photos(models: Mapping[str, Model], photos: Sequence[bytes]) -> dict[Kind, dict[str, Load]]:
+    from compress.measure.endtoend import KINDS, one_call
+    from compress.predict import Predictor
+
+    for _, artifact in models.values():
+        if "preprocess" not in artifact.meta:
+            raise InputError(f"{artifact.path}: a bare module takes no photos; leave --data out")
+    whole = {name: Predictor(*model) for name, model in models.items()}
+    return {
+        kind: {name: partial(one_call, kind, model, photos) for name, model in whole.items()}
+        for kind in KINDS
+    }
+
+
+def _random(artifact: Artifact) -> np.ndarray:
+    """An input of batch 1."""
     import numpy as np
 
-    meta = artifact.meta
-    shape, dtype = meta["input"]["shape"], meta["input"]["dtype"]
-    if photos is None:
-        draw = np.random.default_rng(0)
-        if dtype == "uint8":
-            return [draw.integers(0, 256, (1, *shape), dtype=np.uint8)]
-        return [draw.normal(size=(1, *shape)).astype(dtype)]
-    if "preprocess" not in meta:
-        raise InputError(f"{artifact.path}: a bare module takes no photos; leave --data out")
-    from compress.data.decode import decode
-
-    return [decode(photo, meta["preprocess"]["size"])[None] for photo in photos]
-
-
-def _call(runtime: Runtime, artifact: Artifact, images: list[np.ndarray]) -> Callable[[], object]:
-    run: Run = runtime.load(artifact, batch=1)
-    turn = cycle([image.copy() for image in images])
-
-    def call() -> object:
-        return run(next(turn))
-
-    vars(call).update(vars(run))  # a GPU's stream, which the clock looks for
-    return call
+    takes, draw = artifact.meta["input"], np.random.default_rng(0)
+    if takes["dtype"] == "uint8":
+        return draw.integers(0, 256, (1, *takes["shape"]), dtype=np.uint8)
+    made: np.ndarray = draw.normal(size=(1, *takes["shape"])).astype(takes["dtype"])
+    return made
 
 
 def _timed(
-    name: str, runtime: Runtime, artifact: Artifact, timing: Timing, load_ms: float, memory: int | None
+    name: str, model: Model, timings: Mapping[Kind, Timing], load_ms: float, memory: int | None
 ) -> Timed:
+    runtime, artifact = model
+    alone, whole = timings["model"], timings.get("end_to_end")
     return Timed(
         name=name,
         content=artifact.content,
         runtime=runtime.kind,
         int8=artifact.meta["int8"],
         threads=runtime.threads,
-        latency_ms=Milliseconds(median=timing.median_ms, p10=timing.p10_ms, p90=timing.p90_ms, n=timing.n),
-        latency_ratio=timing.ratio.median,
-        latency_ratio_interval=(timing.ratio.low, timing.ratio.high),
-        note=timing.note,
+        latency_ms=_milliseconds(alone),
+        latency_ratio=alone.ratio.median,
+        latency_ratio_interval=(alone.ratio.low, alone.ratio.high),
+        end_to_end_ms=_milliseconds(whole) if whole else None,
+        end_to_end_ratio=whole.ratio.median if whole else None,
+        end_to_end_ratio_interval=(whole.ratio.low, whole.ratio.high) if whole else None,
+        note=alone.note,
         load_ms=load_ms,
         memory_bytes=memory,
         bytes=artifact.bytes,
     )
+
+
+def _milliseconds(timing: Timing) -> Milliseconds:
+    return Milliseconds(median=timing.median_ms, p10=timing.p10_ms, p90=timing.p90_ms, n=timing.n)

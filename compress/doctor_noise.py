@@ -30,10 +30,11 @@ def noise_floor(seconds: float) -> Noise:
         CompressError: another timing on this machine did not end.
     """
     with tempfile.TemporaryDirectory() as folder:
-        if find_spec("onnxruntime") and find_spec("onnx"):
-            load, model = _onnx(Path(folder)), f"a {_LAYERS * 2 + 2}-layer convolutional net in ONNX Runtime"
+        absent = [package for package in ("onnxruntime", "onnx") if find_spec(package) is None]
+        if absent:
+            load, model = _numpy, f"a {_LAYERS}-layer perceptron in numpy ({absent[0]} is not installed)"
         else:
-            load, model = _numpy, f"a {_LAYERS}-layer perceptron in numpy (ONNX Runtime is not installed)"
+            load, model = _onnx(Path(folder)), f"a {_LAYERS * 2 + 2}-layer convolutional net in ONNX Runtime"
         timed = interleaved({"one": Loads(load), "same": Loads(load)}, reference="one", seconds=seconds)[
             "same"
         ]

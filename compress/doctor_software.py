@@ -34,7 +34,7 @@ def threads() -> Finding:
     )
     if policy.lower() == "passive":
         return Finding("threads", found)
-    advice = "unset OMP_WAIT_POLICY: threads that spin while they wait take the cores of what is timed"
+    advice = "set OMP_WAIT_POLICY=passive: threads that spin while they wait take the cores of what is timed"
     return Finding("threads", found, "care", advice)
 
 

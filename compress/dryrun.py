@@ -34,13 +34,16 @@ class Layers:
         title: which net, in which runtime.
         lines: its layers.
         blocks: those that a guideline speaks against.
-        whole_ms: its time without the profiler.
+        whole_ms: its time without the profiler; ``warning`` says why to take it with care, if there is a why.
+        bytes: size of the exported files.
     """
 
     title: str
     lines: list[LayerLine]
     blocks: list[BlockGuide]
     whole_ms: float
+    warning: str | None
+    bytes: int
 
 
 @dataclass
@@ -75,11 +78,11 @@ class DryRun:
         from compress.runtimes.deploy import export_net
         from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 
-        runtime, size = self.lab.measuring.spec, self.net.preprocess.size
+        runtime, side = self.lab.measuring.spec, self.net.preprocess.size
         if not has_profiler(runtime):
             log(f"{runtime.kind} has no profiler: its layers as ONNX Runtime runs them")
             runtime = OnnxRuntime(threads=runtime.threads)
-        image = np.zeros((1, size, size, 3), np.uint8)
+        image = np.zeros((1, side, side, 3), np.uint8)
         with TemporaryDirectory() as folder:
             log(f"exporting the net to {runtime.kind}")
             began = time.monotonic()
@@ -87,14 +90,16 @@ class DryRun:
             self.export_s = time.monotonic() - began
             log("timing its layers")
             call = bound(runtime.load(artifact), image)
-            whole = interleaved({"net": call}, reference="net", cores=runtime.threads)["net"].median_ms
-            times = profile(runtime, artifact, image, whole_ms=whole)
+            whole = interleaved({"net": call}, reference="net", cores=runtime.threads)["net"]
+            times = profile(runtime, artifact, image, whole_ms=whole.median_ms)
+            size = artifact.bytes
         table = LatencyTable(runtime, self.lab.store)
         lines = layer_lines(self.net, times, table)
         found = guidelines(self.net.module, self.net.example())
         blocks = [block for block in found.blocks if block.against]
         state = "the stored baseline" if self.trained else "the untrained backbone"
-        return Layers(f"{state} in {runtime.kind}, one image", lines, blocks, whole)
+        title = f"{state} in {runtime.kind}, one image"
+        return Layers(title, lines, blocks, whole.median_ms, whole.warning, size)
 
     def lines(self, log: Log) -> Iterator[str]:
         """Data, model, what each stage would touch, and the time that all of it will take.
@@ -111,8 +116,8 @@ class DryRun:
         state = "trained, from the store" if self.trained else "untrained"
         yield (
             f"model: {counted.params:,} params, {counted.macs:,} MACs, {counted.layers} layers, "
-            f"{counted.memory_bytes / 2**20:.1f} MiB of memory access, "
-            f"{counted.peak_bytes / 2**20:.2f} MiB of activations at most ({state})"
+            f"{counted.memory_bytes / 2**20:.1f} MiB of memory access, {counted.activations:,} activations, "
+            f"{counted.peak_bytes / 2**20:.2f} MiB of them at most at once ({state})"
         )
         yield f"runtime: {lab.measuring.runtime}"
         log("timing an epoch of training")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ from compress.data.decode import BadImageError
 from compress.data.fast import How, decoder
 from compress.data.notes import few
 from compress.errors import InputError
-from compress.measure.endtoend import in_turn, labeller
+from compress.measure.endtoend import KINDS, one_call
 from compress.measure.latency import Loads, interleaved
 from compress.measure.quality import Quality, quality
-from compress.measure.sections import bound
 from compress.outside import Outside
 from compress.report.run_folder import read_report
 
@@ -40,8 +38,9 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     Returns:
         ``{"n", "baseline": {"f1", "accuracy", "f1_per_class", "latency_ms", "end_to_end_ms"}, "final": {...,
         "latency_ratio", "latency_ratio_interval", "end_to_end_ratio", "end_to_end_ratio_interval"}, "score",
-        "skipped", "absent"}``. ``n`` images were scored; ``skipped`` names the others, which cannot be read;
-        ``absent`` are classes without a readable image here. With ``f1_time`` the base values of the score
+        "skipped", "absent", "warning"}``. ``n`` images were scored; ``skipped`` names the others, which
+        cannot be read; ``absent`` are classes without a readable image here; ``warning`` says why the times
+        are to be taken with care, or is None. With ``f1_time`` the base values of the score
         are the baseline's here, or those of the model that the recipe's ``metric.baseline`` names.
 
     Raises:
@@ -83,6 +82,7 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
         "score": score,
         "skipped": skipped,
         "absent": [label for i, label in enumerate(labels) if i not in seen],
+        "warning": next((t.warning for kind in KINDS for t in times[kind].values() if t.warning), None),
     }
 
 
@@ -92,26 +92,18 @@ def _times(
     """Each kind of time in one interleaved run: ratios to ``base``, and to the run's own baseline."""
     return {
         kind: interleaved(
-            {name: Loads(partial(_call, kind, model, photos)) for name, model in models.items()},
+            {name: Loads(partial(one_call, kind, model, photos)) for name, model in models.items()},
             reference=base,
             against="baseline",
             cores=threads,
         )
-        for kind in ("model", "end_to_end")
+        for kind in KINDS
     }
 
 
 def _ratios(name: str, timing: Timing) -> dict[str, Any]:
     ratio = timing.ratio_against
     return {f"{name}_ratio": ratio.median, f"{name}_ratio_interval": [ratio.low, ratio.high]}
-
-
-def _call(kind: str, model: Predictor, photos: list[bytes]) -> Callable[[], object]:
-    """The model loaded anew, as ``Loads`` wants it."""
-    run = model.runtime.load(model.artifact, batch=1)
-    if kind == "end_to_end":
-        return in_turn(photos, labeller(run, model.size, model.how))
-    return bound(run, model.decode([photos[0]]))
 
 
 def _ordered(logits: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:

@@ -132,14 +132,14 @@ class _Explainer:
         here: Any = self.data
         for i, key in enumerate(raw["loc"]):
             last = i == len(raw["loc"]) - 1
+            is_tag = isinstance(here, Mapping) and key == here.get("kind") and not last
             if isinstance(here, Mapping):
-                is_tag = key == here.get("kind") and not last
                 real = (key in here and not is_tag) or (last and raw["type"] == "missing")
             else:
                 real = isinstance(here, list | tuple) and isinstance(key, int)
             if real:
                 here, path = step(here, key), (*path, key)
-            elif union is None:
+            elif union is None and not is_tag:  # a tag has chosen its member: there are no rivals
                 union, member = path, str(key)
         return _Error(path, union, member, raw["type"], raw["input"], raw.get("ctx", {}), raw["msg"])
 

@@ -100,7 +100,7 @@ class Lab:
         )
         calib = splits.train.take(np.array(sorted(picked)))
         files = recipe.data if data is None else None  # one's own images have none
-        how: How = "fast" if getattr(files, "decode", None) == "fast" else "reference"
+        how: How = getattr(files, "how", "reference")
         pictures = Pictures(getattr(files, "root", None), how, log)
         store = store or Store()
         return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside)

@@ -84,6 +84,9 @@ class _ByKind:
         return cls.model_validate(value)
 
 
+StageSpec = SerializeAsAny[Annotated[Stage, _ByKind()]]
+
+
 class Recipe(Spec):
     """What to compress, how, and what counts as better."""
 
@@ -98,7 +101,7 @@ class Recipe(Spec):
     runtime: RuntimeSpec = AutoRuntime()
     metric: MetricSpec = F1Time()
     gate: Gate = Field("better", description="When a stage is kept; stages may have their own.")
-    stages: tuple[SerializeAsAny[Annotated[Stage, _ByKind()]], ...] = ()
+    stages: tuple[StageSpec, ...] = ()
     control: bool = Field(
         False, description="Also train the baseline for the chain's total epochs, for the report."
     )

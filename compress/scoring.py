@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from compress.data.fast import How, decoder
+from compress.data.fast import How, is_fast, is_padded, way
 from compress.judging import Beside, Session, judge
 from compress.latency_table.table import LatencyTable
 from compress.measure.counters import count, machine
-from compress.measure.endtoend import Agreement, encoded, in_turn, labeller
+from compress.measure.endtoend import KINDS, Agreement, Kind, encoded, one_call
 from compress.measure.latency import Loads, interleaved
 from compress.measure.quality import Quality, evaluate
 from compress.measure.score import Metric
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from compress.net import Net
     from compress.store import Store
 
-Kind = Literal["model", "end_to_end"]
 _BRIEF_S = 0.4  # a run, for a time that the metric does not count
 
 
@@ -204,14 +203,15 @@ class Scorer:
         """
         val = self.splits.val
         reference = self._quality(shipped, val, shipped.how)
-        asked = self.may_decode_fast and shipped.how == "reference" and self.pictures.has_files(val)
-        if not asked or (self.baseline is not None and self.baseline.shipped.how == "reference"):
+        asked = self.may_decode_fast and not is_fast(shipped.how) and self.pictures.has_files(val)
+        if not asked or (self.baseline is not None and not is_fast(self.baseline.shipped.how)):
             return shipped, reference, ""
-        fast = self._quality(shipped, val, "fast")
+        quick = way(True, is_padded(shipped.how))
+        fast = self._quality(shipped, val, quick)
         found = Agreement.of(val.targets, reference.predictions, fast.predictions)
         if not found.ok:
             return shipped, reference, str(found)
-        return replace(shipped, how="fast"), fast, str(found)
+        return replace(shipped, how=quick), fast, str(found)
 
     def _quality(self, shipped: Shipped, data: ImageSet, how: How) -> Quality:
         images = self.pictures.at(data, shipped.size, how)
@@ -234,7 +234,7 @@ class Scorer:
         base = own if outside is None else _shipped(outside)
         counted = self._session(self.metric.time, shipped, base, parent.shipped if parent else None)
         found = {"counted": counted}
-        for kind in ("model", "end_to_end"):
+        for kind in KINDS:
             same = kind == self.metric.time and outside is None
             found[kind] = counted if same else self._session(kind, shipped, own, None, _BRIEF_S)
         return found
@@ -262,14 +262,7 @@ class Scorer:
         return bound(self.spec.load(artifact), value)
 
     def _loads(self, kind: Kind, shipped: Shipped) -> Loads:
-        return Loads(partial(self._call, kind, shipped))
-
-    def _call(self, kind: Kind, shipped: Shipped) -> Callable[[], object]:
-        """A function of no argument that makes one call: of the model, or from a file's bytes on."""
-        run = shipped.runtime.load(shipped.artifact, batch=1)
-        if kind == "end_to_end":
-            return in_turn(self._photos, labeller(run, shipped.size, shipped.how))
-        return bound(run, decoder(shipped.how)(self._photos[0], shipped.size)[None])
+        return Loads(partial(one_call, kind, shipped, self._photos))
 
     @cached_property
     def _photos(self) -> list[bytes]:

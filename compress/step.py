@@ -170,7 +170,7 @@ class Step:
             "end_to_end_ratio_interval": s and [s.end_to_end_ratio.low, s.end_to_end_ratio.high],
             "time_ratio": s and s.time.median,
             "time_ratio_interval": s and [s.time.low, s.time.high],
-            "base": s and {"f1_val": s.base.f1_val, "f1_test": s.base.f1_test, "time_ms": s.base.time_ms},
+            "base": s and {name: getattr(s.base, name) for name in ("f1_val", "f1_test", "time_ms", "macs")},
             "decode": s and s.decode,
             "decode_note": s and s.decode_note,
             "confusion_val": s and [list(row) for row in s.confusion_val],

@@ -103,6 +103,14 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def move_aside(path: Path) -> Path:
+    """Rename a file or folder to its name with the first free number after it, and give that."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
 @cache
 def source_digest(module: str) -> str:
     """Digest of a module's source and of every module of ours, or of its own package, that it imports.

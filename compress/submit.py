@@ -16,6 +16,7 @@ import numpy as np
 
 from compress.data.decode import BadImageError
 from compress.data.notes import few
+from compress.data.scan import litter
 from compress.errors import InputError
 from compress.measure.each import each
 from compress.report.run_folder import read_report
@@ -144,8 +145,8 @@ def _files(data: Path) -> list[Path]:
         raise InputError(f"--data {data}: no such folder")
     found = []
     for base, folders, names in os.walk(data, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(base, name) for name in sorted(names) if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not litter(name))
+        found += [Path(base, name) for name in sorted(names) if not litter(name)]
     if not found:
         raise InputError(f"--data {data}: no file in it")
     return found

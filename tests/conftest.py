@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,30 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Which tests ran before in a worker depends on the clock: what a test draws must not depend on them."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 def _shared(name: str) -> Path:
     base = Path(os.environ.get("BEYONDNAS_DATA", ROOT.parent / "shared" / "data"))
     path = base if name == "data" else base.parent / name
     if not path.is_dir():
         pytest.skip(f"{path} is absent: set BEYONDNAS_DATA to the folder with trashnet/ and taco/")
     return path
+
+
+@pytest.fixture(scope="module")
+def in_a_hurry() -> Iterator[None]:
+    """Nets are timed briefly: a timing of seconds, one at a time on a machine, is most of a chain's cost."""
+    from hurry import hurry
+
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch.setattr)
+        yield
 
 
 @pytest.fixture(scope="session")

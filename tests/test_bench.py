@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tinynet import tiny_net
 from torch import nn
 
-from compress.bench import Bench, bench, read_bench
+from compress.bench import bench
 from compress.bench_cost import in_fresh_process
+from compress.bench_result import Bench, read_bench
 from compress.errors import InputError
 from compress.net import Net, Preprocess
 from compress.runtimes.base import Artifact
@@ -83,6 +85,7 @@ def test_a_runs_folder_is_its_two_models_and_the_first_is_the_reference(
         assert one.bytes == Artifact(Path(one.name)).bytes
         assert one.threads == 1
         assert one.load_ms > one.latency_ms.median
+        assert one.whole is None  # without photos
     assert on_a_device.images == "random"
     assert on_a_device.machine["versions"]["onnxruntime"]
 
@@ -121,8 +124,18 @@ def test_photos(models: Path, tmp_path: Path) -> None:
     for i in range(3):
         Image.fromarray(pixels).save(tmp_path / "photos" / "deep" / f"{i}.jpg")
     (tmp_path / "photos" / "notes.txt").write_text("no photo")
-    found = bench([models / "run" / "artifact"], data=tmp_path / "photos", seconds=0.2)
+    bare = OnnxRuntime().export(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 8, 8), tmp_path / "bare")
+    with pytest.raises(InputError, match="bare: a bare module takes no photos; leave --data out"):
+        bench([bare.path], data=tmp_path / "photos")
+    folder = models / "run" / "artifact"
+    found = bench([folder, models / "run" / "baseline"], data=tmp_path / "photos", seconds=0.4)
     assert found.images == "3 photos"
+    tiny, large = found.artifacts
+    assert tiny.end_to_end_ms is not None
+    assert tiny.end_to_end_ms.median > tiny.latency_ms.median  # decoding takes longer than this net
+    assert (tiny.end_to_end_ratio, tiny.end_to_end_ratio_interval) == (1.0, (1.0, 1.0))
+    assert large.whole is not None
+    assert 1 < large.whole.median < large.ratio.median  # both decode alike
     for folder, said in (("nowhere", "no such folder"), ("empty", "no photo there that can be read")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=f"--data .*{folder}: {said}"):

@@ -10,8 +10,8 @@ import pytest
 from report_samples import report as sample
 
 from compress.__main__ import main
-from compress.bench import Bench
-from compress.bench_report import add_timing, markdown, remarks, still_valid
+from compress.bench_report import add_timing, head, markdown, remarks, still_valid
+from compress.bench_result import Bench
 from compress.measure.score import F1Time
 from compress.report.run_folder import read_report, write_report
 from compress.runtimes.folder import Artifact
@@ -38,6 +38,16 @@ def timed(content: str, ms: float, ratio: float, name: str = "a", spread: float 
         "load_ms": 150.0,
         "memory_bytes": 40 * 2**20,
         "bytes": 1000,
+    }
+
+
+def to_label(timed: dict[str, Any], ms: float, ratio: float, spread: float = 0.01) -> dict[str, Any]:
+    """The same with the time from a photo to its label."""
+    return {
+        **timed,
+        "end_to_end_ms": {"median": ms, "p10": ms, "p90": ms, "n": 500},
+        "end_to_end_ratio": ratio,
+        "end_to_end_ratio_interval": (ratio - spread, ratio + spread),
     }
 
 
@@ -151,8 +161,8 @@ def test_what_does_not_match_is_one_line(
 @pytest.mark.parametrize(
     ("metric", "why"),
     [
-        ({"kind": "f1_time", "time": "end_to_end"}, "the metric counts end-to-end time"),
-        ({"kind": "f1_time", "baseline": "runs/x"}, "the metric compares with runs/x"),
+        ({"kind": "f1_time", "time": "end_to_end"}, "counts end-to-end time; give bench photos (--data)."),
+        ({"kind": "f1_time", "baseline": "gone"}, "compares with gone, which was not timed there; name it"),
     ],
 )
 def test_no_score_where_the_metric_wants_what_was_not_timed(
@@ -163,6 +173,47 @@ def test_no_score_where_the_metric_wants_what_was_not_timed(
     (entry,) = add_timing(report, run, saved(run, timing(*pair)))["elsewhere"]
     assert [step["score_test"] for step in entry["steps"]] == [None, None]
     assert why in remarks(entry)
+    assert "end to end ms" not in head(entry)
+
+
+def test_end_to_end_time_counts_where_the_metric_says_so(run: Path, contents: dict[str, str]) -> None:
+    report = {**read_report(run), "metric": {"kind": "f1_time", "time": "end_to_end"}}
+    pair = (
+        to_label(timed(contents["baseline"], 8.0, 1.0), 10.0, 1.0),
+        to_label(timed(contents["prune"], 2.0, 0.25), 4.0, 0.41),
+    )
+    (entry,) = add_timing(report, run, saved(run, timing(*pair)))["elsewhere"]
+    want = F1Time(f1_base=0.8, time_base=1.0).points(f1=0.79, time=0.41)
+    assert [step["score_val"] for step in entry["steps"]] == [1.0, pytest.approx(want)]
+    assert "Scores are by end-to-end time." in remarks(entry)
+    assert " 0.240 to 0.260 | 4.000 | 0.410 | " in markdown(entry)
+    assert {line.count("|") for line in markdown(entry).splitlines()} == {len(head(entry)) + 1}
+    tied = pair[0], to_label(timed(contents["prune"], 2.0, 0.25), 10.0, 1.001)
+    (entry,) = add_timing(report, run, saved(run, timing(*tied)))["elsewhere"]
+    assert " | 10.000 | tie | " in markdown(entry)
+
+
+def test_the_model_of_metric_baseline_is_the_base_there_too(
+    run: Path, contents: dict[str, str], tmp_path: Path
+) -> None:
+    """It is timed beside the run's two; its F1 is in the run's report."""
+    other = artifact(tmp_path / "other" / "artifact", "another model")
+    report = {**read_report(run), "metric": {"kind": "f1_time", "baseline": str(tmp_path / "other")}}
+    report["baseline"] = {**report["baseline"], "base": {"f1_val": 0.9, "f1_test": 0.7, "macs": None}}
+    three = (
+        timed(contents["baseline"], 8.0, 1.0),
+        timed(contents["prune"], 2.0, 0.25),
+        timed(other, 4.0, 0.5, name="other/artifact"),
+    )
+    (entry,) = add_timing(report, run, saved(run, timing(*three)))["elsewhere"]
+    for split, f1_base in (("val", 0.9), ("test", 0.7)):
+        metric = F1Time(f1_base=f1_base, time_base=1.0)
+        want = [
+            metric.points(f1=step[f"f1_{split}"], time=ratio)
+            for step, ratio in ((report["baseline"], 2.0), (report["steps"][0], 0.5))
+        ]
+        assert [step[f"score_{split}"] for step in entry["steps"]] == pytest.approx(want)
+    assert "Scores are relative to other/artifact." in remarks(entry)
 
 
 def test_f1_macs_needs_no_time(run: Path, contents: dict[str, str]) -> None:

@@ -34,6 +34,8 @@ from compress.step import Step
 from compress.store import Store
 from compress.train import TrainSpec
 
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
 MODEL = """
 input_channel: 3
 depth_multiple: 1.0

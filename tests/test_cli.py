@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,11 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from compress.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +37,15 @@ stages:
 
 
 def _call(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """In this process, which has everything imported; see ``_process`` for one of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        code = main(args)
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+
+def _process(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "compress", *args],
@@ -43,7 +58,7 @@ def _call(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(in_a_hurry: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny recipe was run once."""
     from test_chain import MODEL
 
@@ -62,7 +77,7 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
     took = []
     for _ in range(3):  # CPU seconds: a busy machine must not fail this
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = _call("--help")
+        result = _process("--help")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert result.returncode == 0
@@ -101,8 +116,9 @@ def test_the_run_folder_has_what_the_design_lists(finished: Path) -> None:
 
 
 def test_again_ends_in_seconds_with_the_same_numbers(finished: Path) -> None:
+    """And another process finds what this one has stored."""
     before = json.loads((finished / "runs/tiny/report.json").read_text())
-    result = _call("tiny.yaml", cwd=finished)
+    result = _process("tiny.yaml", cwd=finished)
     assert result.returncode == 0, result.stderr
     after = json.loads((finished / "runs/tiny/report.json").read_text())
     for report in (before, after):

@@ -199,5 +199,5 @@ ESTIMATES = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5)).ma
 def test_a_tie_is_mutual_and_disjoint_intervals_are_none(one: Estimate, two: Estimate) -> None:
     assert _tied(one, two) == _tied(two, one)
     assert _tied(one, one)
-    if one.high < two.low:
+    if one.high < two.low - 1e-9:  # more than what rounding does
         assert not _tied(one, two)

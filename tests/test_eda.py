@@ -26,10 +26,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEYONDNAS_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def planted(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 photos a kind in train and 9 in test; a copy of one in test, and one under a wrong label."""
-    root = make_set(tmp_path / "set", {"train": 36, "test": 9})
+    root = make_set(tmp_path_factory.mktemp("planted") / "set", {"train": 36, "test": 9})
     copy = Image.open(root / "train/rings/0004.jpg").resize((100, 75))
     copy.save(root / "test/rings/copied.jpg", quality=60)
     shutil.move(root / "train/squares/0007.jpg", root / "train/bars/moved.jpg")
@@ -98,9 +98,11 @@ def test_odd_and_bad_files_missing_classes_and_two_labels(
     shutil.rmtree(root / "test/squares")
     (root / "test/notes.txt").write_text("stray")
     (root / "train/empty").mkdir()
+    (root / "train/rings/gone.jpg").symlink_to("nowhere.jpg")
     eda = examine(root, size=64, log=lambda line: None)
     assert [(p.name, p.bad) for p in eda.bad] == [
-        ("train/bars/broken.jpg", "not an image that Pillow can read")
+        ("train/bars/broken.jpg", "not an image that Pillow can read"),
+        ("train/rings/gone.jpg", "No such file or directory"),
     ]
     assert {p.name: p.notes for p in eda.odd} == {"val/bars/black.png": ("grey", "nearly one colour")}
     assert eda.classes == ("bars", "empty", "rings", "squares")
@@ -111,7 +113,7 @@ def test_odd_and_bad_files_missing_classes_and_two_labels(
     assert eda.leaked == {"val": 0, "test": 0}
     text = "\n".join(one.text for one in findings(eda))
     for line in (
-        "1 file cannot be read: train/bars/broken.jpg",
+        "2 files cannot be read: train/bars/broken.jpg",
         "1 group of near-duplicates carries more than one label",
         "train has no photo of empty",
         "test has no photo of empty, squares",
@@ -130,11 +132,11 @@ def test_class_folders_without_splits(tmp_path: Path, monkeypatch: pytest.Monkey
     assert eda.leaked == {}
 
 
-def test_the_second_look_computes_no_features(planted: Path) -> None:
+def test_the_second_look_computes_no_features(planted: Path, tmp_path: Path) -> None:
     pytest.importorskip(WHEEL)
     lines: list[str] = []
     first = examine(planted, size=64, log=lines.append)
-    (kept,) = (planted.parent / "cache").glob("*/derived-efficientnet-lite0.npy")
+    (kept,) = (tmp_path / "cache").glob("*/derived-efficientnet-lite0.npy")
     np.save(kept, np.load(kept)[::-1])  # planted features come back
     again = examine(planted, size=64, log=lines.append)
     assert len(lines) == 1

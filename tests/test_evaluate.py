@@ -23,6 +23,7 @@ from compress.runtimes.deploy import export_net
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.step import Step
 
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
 LABELS = ("red", "green", "blue")
 SIZE = 16
 

@@ -31,6 +31,9 @@ def test_nothing_but_input_is_kept_in_git() -> None:
 @pytest.mark.timeout(300)
 def test_the_quickstart_notebook_runs(tmp_path: Path) -> None:
     book = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
+    tests = str(Path(__file__).parent)  # nets are timed briefly
+    brief = f"import sys; sys.path.insert(0, {tests!r}); from hurry import hurry; hurry(setattr)"
+    book.cells.insert(0, nbformat.v4.new_code_cell(brief))
     client = nbclient.NotebookClient(
         book, timeout=250, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from torch import nn
 
 from compress.net import Net, Preprocess
 from compress.other_runtimes import times_in_other_runtimes
 from compress.runtimes.kinds import installed
 from compress.store import Store
+
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 
 def test_they_are_measured_once_for_a_net_and_a_number_of_threads(tmp_path: Path) -> None:

@@ -113,14 +113,6 @@ def test_version_is_the_changelog_s() -> None:
     assert f"## {compress.__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_search_says_that_it_is_not_built() -> None:
-    done = subprocess.run([sys.executable, "-m", "search"], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert "not built yet" in line
-
-
 def test_make_installs_once(tmp_path: Path) -> None:
     """With a fresh stamp nothing is installed; after a change of the constraints everything is again."""
     for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):

@@ -34,6 +34,8 @@ from compress.step import Score, Step
 from compress.store import Store
 from compress.train import TrainSpec
 
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
 LABELS = ("blue", "green", "red")
 MODEL = """
 input_channel: 3
@@ -203,8 +205,9 @@ def test_end_to_end_time_counts_in_score_gate_and_require(work: Path) -> None:
 
 
 def test_decode_reference_never_ships_fast_and_fast_trains_on_it(work: Path) -> None:
-    for how in ("reference", "fast"):
-        data = FolderData(root=Path("photos"), image_size=24, decode=how)
+    for how in ("reference", "fast", "reference-pad", "fast-pad"):
+        decode, _, pad = how.partition("-")
+        data = FolderData(root=Path("photos"), image_size=24, decode=decode, fit=pad or "squeeze")
         (step,) = steps(recipe(f"decode-{how}", data=data))
         assert step.artifact is not None
         assert (score_of(step).decode, score_of(step).decode_note) == (how, "")
@@ -222,6 +225,17 @@ class Rough(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         grain = (x[:, :, 1:] - x[:, :, :-1]).abs().mean((1, 2, 3))
         return torch.stack([self.at - grain, grain - self.at, torch.full_like(grain, -9.0)], 1)
+
+
+def test_what_trained_on_padded_photos_decodes_padded_ones_fast(work: Path) -> None:
+    data = FolderData(root=Path("photos"), image_size=24, fit="pad")
+    (step,) = steps(recipe("padded", data=data))
+    assert step.artifact is not None
+    assert "used" in score_of(step).decode_note
+    assert load(step.artifact).how == (
+        "fast-pad" if score_of(step).decode_note.endswith(": used") else "reference-pad"
+    )
+    assert list(score_of(step).predictions_test) == shipped(step.artifact)
 
 
 def test_where_the_labels_differ_the_fast_path_is_not_used(work: Path) -> None:
@@ -308,6 +322,7 @@ def test_a_run_gives_its_macs_and_an_artifact_alone_cannot(chain: list[Step], ot
     (step,) = steps(recipe("macs", metric=metric))
     base = score_of(step).base
     assert base.macs == score_of(chain[2]).macs
+    assert step.to_dict()["base"]["macs"] == base.macs  # what scores it again elsewhere
     assert base.f1_test == score_of(chain[2]).f1_test
     short = 1 - score_of(step).f1_test / base.f1_test
     want = score_of(step).macs / base.macs + (short if short > 0 else 0.5 * short)

@@ -44,7 +44,8 @@ def photos(folder: Path, count: int, name: str = "{}.jpg") -> Path:
 
 def test_both_files_say_what_the_model_says(run: Path, tmp_path: Path) -> None:
     data = photos(tmp_path / "test" / "NoLabel", 12)
-    (data / ".DS_Store").touch()
+    for litter in (".DS_Store", "Thumbs.db"):
+        (data / litter).touch()
     made = submit(run, tmp_path / "test", tmp_path / "out")
     names = sorted(f"{i}.jpg" for i in range(12))
     expected = dict(zip(names, load(run).predict([data / name for name in names]), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,21 @@ def tiny_net(classes: int = 10, width: int = 32, seed: int = 0) -> Net:
 
 def digits(start: int, stop: int) -> ImageSet:
     """Images ``start`` to ``stop`` of scikit-learn's digits as 16 x 16 RGB."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    grey = (raw.images[start:stop] * (255 / 16)).round().astype(np.uint8)
+    every, targets = _digits()
+    grey = (every[start:stop] * (255 / 16)).round().astype(np.uint8)
     images = grey.repeat(2, axis=1).repeat(2, axis=2)[..., None].repeat(3, axis=3)
     names = tuple(f"digit-{i}" for i in range(start, stop))
     labels = tuple(str(i) for i in range(10))
-    return ImageSet(np.ascontiguousarray(images), raw.target[start:stop].astype(np.int64), labels, names)
+    return ImageSet(np.ascontiguousarray(images), targets[start:stop].astype(np.int64), labels, names)
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """Read once: it is a compressed text."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return raw.images, raw.target
 
 
 class TorchBench:

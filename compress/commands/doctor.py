@@ -29,6 +29,7 @@ def doctor(
 
 def _show(found: Diagnosis) -> None:
     from rich.console import Console
+    from rich.markup import escape  # else beyondnas[ncnn] loses its brackets
     from rich.table import Table
 
     console = Console()
@@ -40,7 +41,7 @@ def _show(found: Diagnosis) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in found.findings:
-        table.add_row(f"[{colours[one.state]}]{one.state}[/]", one.topic, one.found)
+        table.add_row(f"[{colours[one.state]}]{one.state}[/]", one.topic, escape(one.found))
     console.print(table)
     print(f"timed by {found.noise.note}")
     if found.noise.warning:

@@ -41,6 +41,9 @@ def plan(
     wide.print(layer_table(found.lines, found.title))
     for line in (*layer_summary(found.lines, found.whole_ms), *block_lines(found.blocks)):
         print(line)
+    print(f"exported: {found.bytes / 2**20:.2f} MiB")
+    if found.warning:
+        print(f"warning: {found.warning}")
     if plot is not None:
         layer_plot(found.lines, plot, f"{value.name}: {found.title}")
         print(f"{plot}: the layers as a figure")

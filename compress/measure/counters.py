@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +31,7 @@ _PACKAGES = (
     "tensorrt",
     "numpy",
 )
+_BOARD = Path("/proc/device-tree/model")
 # What decides which kernels a runtime picks.
 _FLAGS = (
     "avx2",
@@ -120,7 +123,7 @@ def machine() -> dict[str, Any]:
         **hardware,
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: v for name in _PACKAGES if (v := _version(name)) is not None},
+        "versions": {name: v for name in _PACKAGES if (v := package_version(name)) is not None},
     }
 
 
@@ -134,14 +137,34 @@ def cpu_flags() -> frozenset[str]:
 
 
 def _cpu_model() -> str:
-    """The name alone can hide the generation (``AMD EPYC`` on many clouds): family and model follow it."""
+    """The name alone can hide the generation (``AMD EPYC`` on many clouds): family and model follow it. ARM's
+    kernels say no name: it is the board's, if that is known, and the numbers of its kinds of cores follow."""
     fields: dict[str, str] = {}
     for key, value in _cpuinfo():
         fields.setdefault(key, value)
-    name = fields.get("model name") or platform.processor() or platform.machine()
+    name = fields.get("model name") or _apple() or platform.processor() or platform.machine()
     if "cpu family" in fields and "model" in fields:
-        name += f" (family {fields['cpu family']} model {fields['model']})"
+        return f"{name} (family {fields['cpu family']} model {fields['model']})"
+    if "CPU part" in fields:
+        parts = " and ".join(dict.fromkeys(value for key, value in _cpuinfo() if key == "CPU part"))
+        maker = fields.get("CPU implementer", "unknown")
+        return f"{_board() or name} (implementer {maker} part {parts})"
     return name
+
+
+def _board() -> str | None:
+    """As small ARM machines name themselves: ``Raspberry Pi 4 Model B Rev 1.4``."""
+    with suppress(OSError):
+        return _BOARD.read_text(encoding="utf-8", errors="replace").strip("\0 \n") or None
+    return None
+
+
+def _apple() -> str | None:
+    """``Apple M2``; platform.processor says ``arm`` of them all."""
+    if sys.platform != "darwin":
+        return None
+    done = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+    return done.stdout.strip() or None
 
 
 def _cpuinfo() -> list[tuple[str, str]]:
@@ -154,7 +177,8 @@ def _cpuinfo() -> list[tuple[str, str]]:
     return [(k.strip(), v.strip()) for k, _, v in (line.partition(":") for line in lines) if v]
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -7,13 +7,17 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from compress.data.fast import How, decoder
 from compress.data.images import ImageSet
 from compress.measure.quality import Interval, f1_difference_interval
+from compress.measure.sections import bound
 
+Kind = Literal["model", "end_to_end"]  # of a time: the model alone, or an encoded image to its label
+KINDS: tuple[Kind, ...] = ("model", "end_to_end")
 SAME_LABELS = 0.98  # share of val that the fast path must label as the reference path does
 
 
@@ -52,6 +56,31 @@ def labeller(run: Callable[[np.ndarray], np.ndarray], size: int, how: How) -> Ca
     """
     decode = decoder(how)
     return lambda image: int(run(decode(image, size)[None]).argmax())
+
+
+class Ready(Protocol):
+    """An exported net as it is deployed: what loads it, the side of its input, how files become pixels."""
+
+    @property
+    def runtime(self) -> Any: ...
+
+    @property
+    def artifact(self) -> Any: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def how(self) -> How: ...
+
+
+def one_call(kind: Kind, model: Ready, photos: Sequence[bytes]) -> Callable[[], object]:
+    """``model`` loaded anew, as a function of no argument for the clock: alone on the first of ``photos``
+    (image files' bytes), or from each of them in turn to its label."""
+    run = model.runtime.load(model.artifact, batch=1)
+    if kind == "end_to_end":
+        return in_turn(photos, labeller(run, model.size, model.how))
+    return bound(run, decoder(model.how)(photos[0], model.size)[None])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from compress.errors import CompressError
 
 _PROBED_CORES = 6  # with more cores than this, so many of them are looked at
 _PROBE_S = 0.015
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 @contextmanager
@@ -50,7 +51,11 @@ def pinned(cores: int = 1) -> Iterator[tuple[int, ...]]:
         return
     own = os.sched_getaffinity(0)
     before = {thread: mask for thread in _threads() if (mask := _affinity(thread)) is not None}
-    chosen = _least_busy(own, cores)
+    try:
+        chosen = _least_busy(own, cores)
+    except OSError:  # a sandbox forbids it
+        yield ()
+        return
     try:
         for thread in before:
             _pin(thread, set(chosen))
@@ -101,7 +106,22 @@ def _least_busy(allowed: set[int], cores: int) -> tuple[int, ...]:
                 done[core] += 1
     finally:
         os.sched_setaffinity(0, allowed)
-    return tuple(sorted(sorted(candidates, key=lambda core: -done[core])[:cores]))
+    best = sorted(candidates, key=lambda core: -done[core])
+    return tuple(sorted(_apart(best)[:cores]))
+
+
+def _apart(cores: Sequence[int]) -> list[int]:
+    """In their order, but hyperthreads that share a core with an earlier one last: two threads of a run on
+    one core would wait for each other."""
+    first, seen = [], set[str]()
+    for core in cores:
+        shared = _SIBLINGS.format(core)
+        with suppress(OSError):
+            shared = Path(shared).read_text()
+        if shared not in seen:
+            first.append(core)
+        seen.add(shared)
+    return [*first, *(core for core in cores if core not in first)]
 
 
 def _threads() -> list[int]:

@@ -58,8 +58,8 @@ def interleaved(
             where they carry a ``cuda_stream``.
         reference: the name that ratios are relative to.
         against: a second such name, for ``ratio_against``.
-        seconds: for about this long (1.25 s a run when left out), loading and warming up not counted. The
-            results never decide when to stop: an interval that may stop when it looks good is too narrow.
+        seconds: for about this long (1.25 s a run when left out), loading and warming up not counted.
+            The results never decide when to stop: an interval that may stop when it looks good is too narrow.
         min_blocks: undisturbed sections of each run to wait for, for up to three times ``seconds``.
         cores: cores to pin to: as many as a run has threads.
 
@@ -83,7 +83,7 @@ def interleaved(
         ):
             session.time_block(loaded, rng)
         kept_busy = others.cores()
-    warning = _crowded(cores, kept_busy)
+    warning = _crowded(cores, len(where) or os.cpu_count() or 1, kept_busy)
     timings = {
         name: session.timing(name, reference, against or reference, kept_busy, warning) for name in runs
     }
@@ -111,8 +111,12 @@ def _load(runs: Mapping[str, Run | Loads], rng: np.random.Generator) -> dict[str
     return loaded
 
 
-def _crowded(cores: int, others: float) -> str | None:
-    """Several threads that share their cores wait for each other: such times are worse than noise."""
+def _crowded(cores: int, had: int, others: float) -> str | None:
+    """Several threads that share their cores wait for each other: such times are worse than noise. ``had``
+    is how many cores there were for them."""
+    if had < cores:
+        cramped = f"{cores} threads were timed on {had} core{'s' * (had > 1)}"
+        return f"{cramped}: such times say little; time no more threads than cores"
     total = os.cpu_count() or 1
     if cores < 2 or total - others > cores - 0.25:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from compress.ops.trace import Kernel
 
@@ -44,13 +44,6 @@ class LayerRow:
     macs: int
     memory: int
     activations: int
-
-
-def layer_rows(module: nn.Module, example: Tensor) -> list[LayerRow]:
-    """A row for every kernel that ``example[:1]`` reaches, in order; ``module`` is left as it is."""
-    from compress.ops.trace import kernels, trace
-
-    return [row_of(kernel) for kernel in kernels(trace(module, example[:1]))]
 
 
 def row_of(kernel: Kernel) -> LayerRow:

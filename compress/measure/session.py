@@ -9,7 +9,7 @@ import numpy as np
 from compress.measure.interval import log_ratio
 from compress.measure.others import stolen_s
 from compress.measure.sections import Bools, Floats, Run, Sections, core_speed, warm_up
-from compress.measure.timing import Timing
+from compress.measure.timing import Timing, told
 from compress.ratio import Ratio
 
 _WARM_UP_NS = 3e8  # at most, per run
@@ -81,7 +81,7 @@ class Session:
         """What is disturbed of each, the blocks that count, and whether that had to be all of them."""
         bad, bad_other = self._disturbed(one), self._disturbed(other)
         clean = self._clean(bad, bad_other)
-        if clean.sum() >= self._enough:
+        if clean.sum() >= min(self._enough, self.blocks):  # slow runs have no more
             return bad, bad_other, clean, False
         return np.zeros_like(bad), np.zeros_like(bad_other), np.ones_like(clean), True
 
@@ -103,9 +103,9 @@ class Session:
         calls = self._calls(name, bad, clean)
         p10, median, p90 = (float(v) / 1e6 for v in np.percentile(calls, [10, 50, 90]))
         reasons = {reason: int(found.sum()) for reason, found in self._reasons(name).items()}
-        if busy:
-            lost = "other processes disturbed too many calls, so disturbed ones count: the interval is wide"
-            warning = warning or lost
+        if busy and warning is None:
+            why = f" (of {bad.size} sections {told(reasons)})" if any(reasons.values()) else ""
+            warning = f"too much was disturbed{why}: it counts all the same, so the interval is wide"
         return Timing(
             median_ms=median,
             p10_ms=p10,

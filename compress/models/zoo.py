@@ -57,6 +57,31 @@ class YamlModel(Model):
         return [] if channels == 3 else [f"{self.path}: input_channel must be 3 (RGB), found {channels}"]
 
 
+class SearchModel(Model):
+    """The net that a study of ``python -m search`` found, from scratch."""
+
+    kind: Literal["search"] = "search"
+    run: Path = Field(description="The study's folder, e.g. runs/quickstart-search.")
+    best: Literal["score", "knee", "constraint"] = Field("score", description="Of its best-*.yaml.")
+
+    @property
+    def path(self) -> Path:
+        """The model file."""
+        return self.run / f"best-{self.best}.yaml"
+
+    def build(self, labels: tuple[str, ...], size: int) -> Net:
+        if found := self.check():
+            raise InputError(found)
+        return YamlModel(path=self.path).build(labels, size)
+
+    def check(self) -> list[str]:
+        if not self.run.is_dir():
+            return [f"{self.run}: no such folder; python -m search STUDY.yaml makes it"]
+        if not self.path.is_file():
+            return [f"{self.run}: no best-{self.best}.yaml there; has its study found one?"]
+        return YamlModel(path=self.path).check()
+
+
 class TorchvisionModel(Model):
     """A classifier of torchvision by name, from scratch or from published weights."""
 
@@ -136,5 +161,6 @@ class PretrainedModel(Model):
 
 
 ModelSpec = Annotated[
-    YamlModel | TorchvisionModel | CheckpointModel | PretrainedModel, Field(discriminator="kind")
+    YamlModel | SearchModel | TorchvisionModel | CheckpointModel | PretrainedModel,
+    Field(discriminator="kind"),
 ]

@@ -113,10 +113,10 @@ def by_kind(kind: str) -> type[Runtime]:
     return BY_KIND[kind]
 
 
-def times_everywhere(net: Net, images: np.ndarray | None = None, threads: int = 1) -> dict[str, float | None]:
+def times_everywhere(net: Net, images: np.ndarray, threads: int = 1) -> dict[str, float | None]:
     """Median milliseconds of one image in every runtime that is installed, in one interleaved run.
 
-    None where a runtime cannot run the net or (with ``images``) disagrees with PyTorch.
+    None where a runtime cannot run the net, or disagrees with PyTorch on ``images``.
     """
     every = [cls(kind=kind, threads=threads) for kind, cls in BY_KIND.items()]
     runtimes = [runtime for runtime in every if runtime.missing(export=True) is None]
@@ -124,18 +124,15 @@ def times_everywhere(net: Net, images: np.ndarray | None = None, threads: int = 
     return {r.kind: timings[r.kind].median_ms if timings and r.kind in timings else None for r in runtimes}
 
 
-def _tried(
-    net: Net, runtimes: list[Runtime], images: np.ndarray | None
-) -> tuple[list[Candidate], Timings | None]:
+def _tried(net: Net, runtimes: list[Runtime], images: np.ndarray) -> tuple[list[Candidate], Timings | None]:
     """Export, compare, time: what became of each, and the times of those that agree, if any."""
     import numpy as np
 
     from compress.measure.latency import Loads, interleaved
     from compress.runtimes.deploy import compare, eager_logits, export_net
+    from compress.runtimes.onnx_export import first_line
 
-    size = net.preprocess.size
-    one = np.zeros((1, size, size, 3), np.uint8) if images is None else np.array(images[:1])
-    reference = None if images is None else eager_logits(net, images)
+    one, reference = np.array(images[:1]), eager_logits(net, images)
     found: list[Candidate] = []
     runs: dict[str, Callable[[], object] | Loads] = {}
     with ExitStack() as stack:
@@ -148,17 +145,15 @@ def _tried(
             try:
                 artifact = export_net(net, runtime, folder / kind)
                 runtime.load(artifact, batch=1)(one)
-            except (CompressError, RuntimeError) as error:  # the runtimes' C++ raises RuntimeError
-                found.append(Candidate(kind, None, None, False, f"fails: {str(error).splitlines()[0]}"))
-                continue
-            agreement = None
-            if reference is not None and images is not None:
                 parity = compare(runtime, artifact, reference, images)
-                agreement = parity.agreement
-                if not parity.ok:
-                    found.append(Candidate(kind, None, agreement, False, f"disagrees: {parity.line}"))
-                    continue
-            found.append(Candidate(kind, None, agreement, False, ""))
+            except Exception as error:  # each runtime raises its own
+                why = str(error) if isinstance(error, CompressError) else first_line(error)
+                found.append(Candidate(kind, None, None, False, f"fails: {why.splitlines()[0]}"))
+                continue
+            if not parity.ok:
+                found.append(Candidate(kind, None, parity.agreement, False, f"disagrees: {parity.line}"))
+                continue
+            found.append(Candidate(kind, None, parity.agreement, False, ""))
             runs[kind] = Loads(partial(_call, runtime, artifact, one))
         if not runs:
             return found, None

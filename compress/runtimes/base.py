@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.runtimes.folder import MANIFEST, Artifact, checked, missing_package, new_folder, write_manifest
+from compress.runtimes.onnx_export import first_line
 from compress.spec import Spec
 
 if TYPE_CHECKING:
@@ -75,11 +76,20 @@ class Runtime(Spec, ABC):
 
         Raises:
             InputError: a package is not installed; on a call, an input of another dtype or shape.
+            CompressError: the runtime cannot load it, as one older than what made it may not.
         """
         if line := self.missing():
             raise InputError(line)
         meta = artifact.meta
-        return checked(self._open(artifact.path / meta["file"], meta["input"], batch), meta["input"], batch)
+        try:
+            run = self._open(artifact.path / meta["file"], meta["input"], batch)
+        except CompressError:
+            raise
+        except Exception as error:  # each runtime raises its own
+            raise CompressError(
+                f"{artifact.path}: {self.kind} cannot load it: {first_line(error)}"
+            ) from error
+        return checked(run, meta["input"], batch)
 
     @abstractmethod
     def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:

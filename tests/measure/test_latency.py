@@ -131,8 +131,7 @@ def test_any_two_compare_and_the_note_says_how():
 def test_the_time_given_is_for_timing_and_there_is_always_an_interval():
     """However long loading and one call take."""
     got = interleaved({"a": spin(20_000), "b": spin(30_000)}, reference="a", seconds=0.01)["b"]
-    assert got.blocks == 3
-    assert got.busy
+    assert got.blocks + got.dropped == 3
     assert got.ratio.median == pytest.approx(1.5, rel=0.1)
     assert 1 < got.ratio.low < got.ratio.high < 3
 
@@ -229,6 +228,27 @@ def test_two_threads_beside_busy_processes_are_warned_about(tmp_path):
     assert "threads were timed" not in (alone.warning or "")
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")
+def test_two_threads_on_one_core_are_warned_about():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        got = interleaved({"a": spin(200)}, reference="a", seconds=0.05, cores=2)["a"]
+    finally:
+        os.sched_setaffinity(0, before)
+    assert got.warning.startswith("2 threads were timed on 1 core: such times say little")
+
+
+def test_two_threads_are_put_on_two_cores_and_not_on_hyperthreads_of_one(tmp_path, monkeypatch):
+    from compress.measure import exclusive as module
+
+    monkeypatch.setattr(module, "_SIBLINGS", f"{tmp_path}/{{}}")
+    for core, shared in {0: "0,4", 4: "0,4", 1: "1,5", 5: "1,5"}.items():
+        (tmp_path / str(core)).write_text(shared)
+    assert module._apart([4, 0, 5, 1]) == [4, 5, 0, 1]  # the least busy first
+    assert module._apart([2, 0, 3]) == [2, 0, 3]  # where the system does not tell, each is a core
+
+
 def test_a_run_that_waits_by_itself_is_not_disturbed():
     got = interleaved({"a": lambda: time.sleep(0.002), "b": spin(2000)}, reference="a", seconds=0.6)
     assert got["a"].median_ms == pytest.approx(2.1, rel=0.2)
@@ -243,6 +263,19 @@ def test_a_system_without_affinity_and_priority_is_timed_all_the_same(monkeypatc
         assert cores == ()
     got = interleaved({"a": spin(200), "b": spin(400)}, reference="a", seconds=0.2)
     assert got["b"].ratio.median == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")
+def test_where_pinning_is_forbidden_it_is_timed_all_the_same(monkeypatch):
+    """As in some sandboxes."""
+
+    def forbidden(thread, cores):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1})
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    with exclusive() as cores:
+        assert cores == ()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity calls here")

@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 from tinynet import tiny_net
 from torch import Tensor, nn
 
-from compress.measure.layers import layer_rows, peak_bytes
+from compress.measure.layers import peak_bytes, row_of
 from compress.ops.trace import kernels, trace
 
 
 def test_rows_of_the_tiny_net() -> None:
     net = tiny_net()
-    rows = {(row.name, row.kind): row for row in layer_rows(net.module, net.example(4))}
+    found = [row_of(kernel) for kernel in kernels(trace(net.module, net.example()))]
+    rows = {(row.name, row.kind): row for row in found}
     stem = rows["stem.0", "dense"]
     assert (stem.shape, stem.out, stem.act, stem.merged) == (
         (3, 16, 16), (16, 16, 16), "hardtanh", ("stem.1", "stem.2"),

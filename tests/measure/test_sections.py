@@ -3,18 +3,10 @@ import time
 
 import numpy as np
 import pytest
+from recorded import recorded
 
 from compress.measure import sections
 from compress.measure.sections import Sections, bound, core_speed, on_cpu, timer, warm_up
-
-
-def recorded(wall_us, off_us, speed=None):
-    """Sections as if they had been timed: blocks x calls, microseconds."""
-    made = Sections(call_ns=100e3)
-    made._wall = [[us * 1000 for us in row] for row in wall_us]
-    made._off = [[us * 1000 for us in row] for row in off_us]
-    made._speed = speed or [(0.0, 0.0)] * len(wall_us)
-    return made
 
 
 def test_calls_that_lost_the_core_do_not_count():

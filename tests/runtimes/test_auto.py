@@ -16,6 +16,7 @@ from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.runtimes.openvino_runtime import OpenvinoRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 
 def test_takes_the_fastest_that_agrees(relu6_net, pictures):
@@ -84,19 +85,22 @@ def test_threads_reach_the_runtime(relu6_net, pictures):
     assert runtime == OpenvinoRuntime(threads=2)
 
 
-def test_times_everywhere_has_every_runtime_there_is(relu6_net, quant):
-    times = times_everywhere(relu6_net)
+def test_times_everywhere_has_every_runtime_there_is(relu6_net, pictures, quant):
+    times = times_everywhere(relu6_net, pictures)
     assert list(times) == [cls().kind for cls in installed()]
     assert all(ms > 0 for ms in times.values())
     net = relu6_net.copy()
     net.quant = quant
-    assert times_everywhere(net)["torch"] is None
+    assert times_everywhere(net, pictures)["torch"] is None
 
 
 def test_a_runtime_that_is_not_installed_is_passed_over(tmp_path):
-    code = """
+    code = f"""
 import sys
 sys.modules["openvino"] = None
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from hurry import hurry
+hurry(setattr)
 import numpy as np, torch
 from torch import nn
 from compress.net import Net, Preprocess
@@ -106,7 +110,7 @@ net = Net(module, Preprocess(8), tuple("abcd"))
 images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), dtype=np.uint8)
 runtime, rows = AutoRuntime(candidates=("openvino", "onnxruntime")).resolve(net, images)
 print(runtime.kind, "|", rows[0].reason)
-print("openvino" in times_everywhere(net))
+print("openvino" in times_everywhere(net, images))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     want = "onnxruntime | openvino is not installed: pip install openvino\nFalse\n"

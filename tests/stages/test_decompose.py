@@ -270,23 +270,33 @@ def test_a_conv_of_another_class_is_left(ctx: Context) -> None:
 def test_a_latency_table_spares_the_timing_of_layers_that_would_gain_too_little(
     low_net: Net, ctx: Context, tmp_path: Path
 ) -> None:
-    class Watched(TorchBench):
-        asked = 0
-
+    class Untimed(TorchBench):
         def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
-            self.asked += 1
-            return super().ratio_modules(candidate, reference, example)
+            raise AssertionError("timed")
 
-    slow_start = Watched(table=known_table(tmp_path / "slow", launch=1.0))  # a kernel more costs all
+    slow_start = Untimed(table=known_table(tmp_path, launch=1.0))  # a kernel more costs all
     plan = Decompose(epochs=0).plan(low_net, with_bench(ctx, slow_start))
-    assert slow_start.asked == 0
     assert plan.skip is not None
     assert "not 1.1x faster by the latency table of torch" in plan.skip
     assert plan.measured
 
-    no_start = Watched(table=known_table(tmp_path / "fast", launch=0.0))
-    Decompose(epochs=0).plan(low_net, with_bench(ctx, no_start))
-    without = Watched()
-    Decompose(epochs=0).plan(low_net, with_bench(ctx, without))
-    assert no_start.asked <= without.asked
-    assert without.asked > 0
+
+def test_only_layers_foreseen_to_gain_are_timed(low_net: Net, ctx: Context) -> None:
+    class Foreseen(Ledger):
+        """One that knows beforehand, at ``each`` a layer."""
+
+        def __init__(self, each: float) -> None:
+            super().__init__()
+            self.each = each
+
+        def predict_ratio(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> float:
+            return self._compare(candidate, reference, example, self.each).median
+
+    without, free, dear = Ledger(), Foreseen(0.0), Foreseen(95e3)
+    stage = Decompose(min_speedup=1)
+    plans = [stage.plan(low_net, with_bench(ctx, bench)) for bench in (without, free, dear)]
+    assert len(without.examples) > 1
+    assert free.examples == without.examples
+    assert plans[1].what == plans[0].what
+    assert dear.examples == [(1, 16, 16, 16)]  # of dense.0, as in the test of layers that are not faster
+    assert list(plans[2].what) == ["dense.0"]

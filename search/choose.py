@@ -1,0 +1,58 @@
+"""Which of a study's nets to take: by score, by a requirement, by the knee of the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search.records import Record, front
+
+if TYPE_CHECKING:
+    from compress.measure.score import Require
+    from search.spec import StudySpec
+
+COSTS = ("ms", "params", "macs")
+
+
+def choices(spec: StudySpec, records: Sequence[Record]) -> dict[str, Record]:
+    """The best by each rule of what was evaluated within the limits: ``score``, ``knee`` and, where
+    ``metric.require`` is met, ``constraint``."""
+    found = [record for record in records if record.outcome == "evaluated" and record.feasible]
+    if not found:
+        return {}
+    chosen = {"score": min(found, key=lambda r: (r.measured["score"], r.number))}
+    cost = next((name for name in COSTS if name in spec.objectives), "ms")
+    chosen["knee"] = knee(front(found, {"f1": "maximize", cost: "minimize"}), cost)
+    if spec.metric.require is not None and (met := meeting(found, spec.metric.require)):
+        chosen["constraint"] = met[0]
+    return chosen
+
+
+def meeting(records: Sequence[Record], require: Require) -> list[Record]:
+    """Those that meet ``require`` on val, fastest first."""
+    bounds = {"ms": require.time_ms, "macs": require.macs}
+    met = [
+        record
+        for record in records
+        if (require.f1 is None or record.measured["f1"] >= require.f1)
+        and all(bound is None or record.measured[name] <= bound for name, bound in bounds.items())
+    ]
+    return sorted(met, key=lambda r: (r.measured["ms"], -r.measured["f1"], r.number))
+
+
+def knee(points: Sequence[Record], cost: str) -> Record:
+    """The point of a front of F1 and a cost furthest above the line between its ends (Das 1999).
+
+    The cheapest where no point lies above that line.
+    """
+    ordered = sorted(points, key=lambda r: r.measured[cost])
+    low, high = ordered[0].measured, ordered[-1].measured
+    span, rise = high[cost] - low[cost], high["f1"] - low["f1"]
+    if not span or not rise:
+        return ordered[0]
+
+    def above(record: Record) -> float:
+        x = (record.measured[cost] - low[cost]) / span
+        return (record.measured["f1"] - low["f1"]) / rise - x
+
+    return max(ordered, key=above)

@@ -1,0 +1,97 @@
+"""What ``python -m search`` does with a study: run it, then say what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.errors import CompressError
+from search import figures, outputs
+from search.choose import choices
+from search.conduct import BASE, conduct
+from search.folder import StudyFolder
+from search.objective import measuring
+from search.records import Record, counted, front
+from search.spec import DIRECTIONS, StudySpec
+from search.storage import open_study
+
+_SHOWN = 20  # trials of the front
+
+
+def run(spec: StudySpec) -> None:
+    """Conduct a study in ``runs/<name>``, write what it leaves, print the front.
+
+    Raises:
+        InputError, CompressError: as ``conduct``; also when no candidate was evaluated.
+    """
+    with StudyFolder.open(spec) as folder:
+
+        def log(line: str) -> None:
+            folder.log(line)
+            print(line, flush=True)
+
+        if folder.moved:
+            log(f"what another study or run of that name left is now {folder.moved}")
+        stopped = None
+        try:
+            stopped = conduct(spec, folder, measuring, log)
+        finally:  # also on Ctrl-C
+            records = _close(spec, folder)
+        done = counted(records)
+        if stopped:
+            print(f"ended after {done} of {spec.trials} trials: {stopped}")
+        if not any(record.outcome == "evaluated" for record in records):
+            raise CompressError(
+                f"none of {len(records)} candidates was evaluated; see {folder.path}/trials.csv"
+            )
+
+
+def _close(spec: StudySpec, folder: StudyFolder) -> list[Record]:
+    """Write every file, print the table."""
+    study = open_study(spec, folder.path)
+    records = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
+    base = study.user_attrs.get(BASE, {})
+    if not base:
+        return records  # ended before the baseline was measured
+    outputs.write(folder.path, spec, records, base)
+    figures.write(folder.path, spec, study, records)
+    _show(spec, records, base)
+    for one in outputs.forecasts(spec, records):
+        print(one)
+    print(f"{folder.path}/: recipe.yaml, best-*.yaml, pareto.json, trials.csv, trials/, figures/")
+    return records
+
+
+def _show(spec: StudySpec, records: Sequence[Record], base: Mapping[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    best = front(records, {name: DIRECTIONS[name] for name in spec.objectives})
+    named: dict[int, list[str]] = {}
+    for name, record in choices(spec, records).items():
+        named.setdefault(record.number, []).append(name)
+    rows = {record.number: record for record in [*best[:_SHOWN], *choices(spec, records).values()]}
+    table = Table(title=f"{spec.name}: the front, and the best by each rule")
+    for column in ("trial", "F1 val", "ms", "params", "MACs", "score", "best by"):
+        table.add_column(column, justify="left" if column == "best by" else "right")
+    table.add_row("baseline", *_cells(base), "")
+    for number, record in rows.items():
+        table.add_row(str(number), *_cells(record.measured), ", ".join(named.get(number, [])))
+    console = Console()
+    (console if console.is_terminal else Console(width=100)).print(table)
+    spent = [record.seconds or 0.0 for record in records]
+    tally = outputs.summary(spec, records, base)["outcomes"]
+    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.items()))
+    print(f"{len(records)} candidates: {told}; {sum(spent) / 60:.1f} min of training and measuring")
+
+
+def _cells(values: Mapping[str, Any]) -> list[str]:
+    from compress.report.tables import count
+
+    return [
+        f"{values['f1']:.3f}",
+        f"{values['ms']:.3f}",
+        count(round(values["params"])),
+        count(round(values["macs"])),
+        f"{values['score']:.3f}",
+    ]

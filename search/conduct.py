@@ -1,0 +1,119 @@
+"""A study from its file to its last trial, by this process or by several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import CompressError, InputError
+from search import outputs
+from search.claims import Claims
+from search.folder import StudyFolder
+from search.spec import StudySpec
+from search.storage import open_study
+from search.study import Loop, Objective
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+    import optuna
+
+Log = Callable[[str], None]
+Make = Callable[[StudySpec, Log, Log], Objective]
+
+BASE = "baseline"  # the study's attribute with the baseline's measurements
+
+
+def conduct(spec: StudySpec, folder: StudyFolder, make: Make, log: Log) -> str | None:
+    """Go on with the study in ``folder`` until its trials are done.
+
+    Args:
+        make: the objective of this or another process, of the study, its log and one for details; a function
+            of a module.
+
+    Returns:
+        Why it ended before all trials were done, else None.
+
+    Raises:
+        InputError, CompressError: as ``Loop.run``; also where another worker raised it, or died.
+    """
+    objective = make(spec, log, folder.log)
+    study = open_study(spec, folder.path)
+    if BASE not in study.user_attrs:
+        study.set_user_attr(BASE, objective.baseline_values())
+    if spec.workers > 1:
+        return _side_by_side(spec, folder, make)
+    return _loop(spec, folder, study, objective, log)
+
+
+def _loop(
+    spec: StudySpec,
+    folder: StudyFolder,
+    study: optuna.Study,
+    objective: Objective,
+    log: Log,
+    going: Callable[[], bool] = lambda: True,
+) -> str | None:
+    claims = Claims(folder.path / "claims")
+    loop = Loop(spec, study, objective, claims, log, going=going)
+    loop.told = lambda: outputs.write(folder.path, spec, loop.records(), study.user_attrs[BASE])
+    loop.run()
+    return loop.stopped
+
+
+def _side_by_side(spec: StudySpec, folder: StudyFolder, make: Make) -> str | None:
+    """Workers in processes of their own; what is stored already they need not compute again."""
+    context = multiprocessing.get_context("spawn")
+    ended: Any = context.SimpleQueue()
+    workers = [
+        context.Process(target=_worker, args=(spec.canonical(), folder, make, os.getpid(), ended))
+        for _ in range(spec.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:  # they got it, too: each queues its trial again
+        for worker in workers:
+            worker.join()
+        raise
+    said = [ended.get() for _ in workers if not ended.empty()]
+    for kind, problems in said:
+        if kind == "input":
+            raise InputError(problems)
+        if kind == "failed":
+            raise CompressError(problems[0])
+    if len(said) < len(workers):
+        codes = ", ".join(str(worker.exitcode) for worker in workers)
+        raise CompressError(f"a worker died (exit codes {codes}); the same command goes on from here")
+    return next((problems[0] for kind, problems in said if kind == "stopped"), None)
+
+
+def _worker(
+    content: dict[str, Any],
+    folder: StudyFolder,
+    make: Make,
+    parent: int,
+    ended: SimpleQueue[tuple[str, tuple[str, ...]]],
+) -> None:
+    """One process: as many threads as its share of the cores; it ends when its parent has."""
+    spec = StudySpec.model_validate(content)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // spec.workers)))
+
+    def log(line: str) -> None:
+        folder.log(line)
+        print(line, flush=True)
+
+    try:
+        study = open_study(spec, folder.path)
+        stopped = _loop(spec, folder, study, make(spec, log, folder.log), log, lambda: os.getppid() == parent)
+        ended.put(("done", ()) if stopped is None else ("stopped", (stopped,)))
+    except InputError as error:
+        ended.put(("input", error.problems))
+    except CompressError as error:
+        ended.put(("failed", (str(error),)))
+    except KeyboardInterrupt:
+        ended.put(("interrupted", ()))

@@ -1,0 +1,127 @@
+"""The figures of a study: F1 against its cost with the front and the baseline, and Optuna's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.report.figures import write_figures
+from compress.report.marks import Dot, Figure, Line, Mark, Text, grid, scale, ticks
+from search.choose import COSTS
+from search.records import Record, front
+
+if TYPE_CHECKING:
+    import optuna
+
+    from search.spec import StudySpec
+
+_HEIGHT, _TOP = 340, 24
+_UNITS = {"ms": "milliseconds an image", "params": "parameters", "macs": "multiply-accumulates"}
+
+
+def write(path: Path, spec: StudySpec, study: optuna.Study, records: Sequence[Record]) -> None:
+    """``path/figures``; nothing while no candidate has been evaluated."""
+    if not any(record.outcome == "evaluated" for record in records):
+        return
+    cost = next((name for name in COSTS if name in spec.objectives), "ms")
+    base = study.user_attrs.get("baseline", {})
+    write_figures(path, [f1_against(cost, records, base)])
+    _optunas(path / "figures", spec, study)
+
+
+def f1_against(cost: str, records: Sequence[Record], base: Mapping[str, float]) -> Figure:
+    """Every evaluated candidate, the front joined, the baseline marked; F1 is on val."""
+    found = [record for record in records if record.outcome == "evaluated"]
+    best = front(found, {"f1": "maximize", cost: "minimize"})
+    numbers = {record.number for record in best}
+    points = [(record.measured[cost], record.measured["f1"]) for record in found]
+    if base:
+        points.append((base[cost], base["f1"]))
+    costs, f1s = zip(*points, strict=True)
+    pad, right = 0.08 * (max(f1s) - min(f1s) or 0.1), 1.08 * max(costs)
+    low, high = max(0.0, min(f1s) - pad), min(1.0, max(f1s) + pad)
+    x, y = scale(0.0, right), scale(low, high, _HEIGHT, _TOP)
+    marks: list[Mark] = []
+    for value in ticks(low, high):
+        text = Text(0, y(value) - 4, f"{value:g}", "muted", size=12, halo=True)
+        marks += [Line(0, y(value), 1, y(value)), text]
+    marks += grid(ticks(0, right), x, _HEIGHT, _HEIGHT + 5)
+    marks += [
+        Text(0, 8, "F1 on val, up is better", "muted", size=12),
+        Text(1, _HEIGHT + 38, f"{_UNITS[cost]}, left is better", "muted", "end", size=12),
+    ]
+    ordered = sorted(best, key=lambda record: record.measured[cost])
+    for one, two in pairwise(ordered):
+        ends = [(x(r.measured[cost]), y(r.measured["f1"])) for r in (one, two)]
+        marks.append(Line(*ends[0], *ends[1], "accent", 1.5))
+    for record in found:
+        on = record.number in numbers
+        tip = f"trial {record.number}: F1 {record.measured['f1']:.3f}, {cost} {record.measured[cost]:.4g}"
+        at = x(record.measured[cost]), y(record.measured["f1"])
+        marks.append(Dot(*at, "accent" if on else "pale", tip, hollow=not record.feasible))
+        if on:
+            marks.append(Text(at[0], at[1] - 9, str(record.number), "ink", "middle", size=12, halo=True))
+    if base:
+        tip = f"baseline: F1 {base['f1']:.3f}, {cost} {base[cost]:.4g}"
+        marks.append(Dot(x(base[cost]), y(base["f1"]), "worse", tip, radius=6))
+    rows = [(r.number, r.measured["f1"], r.measured[cost], r.number in numbers) for r in found]
+    return Figure(
+        name=f"f1-{cost}",
+        title=f"F1 against {_UNITS[cost]}",
+        summary=" ".join(
+            f"trial {r.number}: F1 {r.measured['f1']:.3f}, {r.measured[cost]:.4g}." for r in ordered
+        ),
+        height=_HEIGHT + 44,
+        marks=tuple(marks),
+        columns=("trial", "F1 val", cost, "on the front"),
+        rows=tuple(rows),
+        legend=(("accent", "on the front"), ("pale", "other trials"), ("worse", "baseline")),
+    )
+
+
+def _optunas(folder: Path, spec: StudySpec, study: optuna.Study) -> None:
+    """Its history of each objective, its front, and which parameters matter, where that can be told."""
+    import warnings
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import optuna
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as draw
+
+    done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    several = len(spec.objectives) > 1
+
+    def save(axes: object, name: str) -> None:
+        pyplot.gcf().savefig(folder / f"optuna-{name}.png", dpi=120, bbox_inches="tight")
+        pyplot.close("all")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental, and parameters that not every trial has
+        for i, name in enumerate(spec.objectives):
+
+            def target(trial: optuna.trial.FrozenTrial, at: int = i) -> float:
+                return float(trial.values[at])
+
+            history = draw.plot_optimization_history(
+                study, target=target if several else None, target_name=name
+            )
+            save(history, f"history-{name}")
+            if _can_weigh(done, i):
+                weighed = draw.plot_param_importances(
+                    study, target=target if several else None, target_name=name
+                )
+                save(weighed, f"importances-{name}")
+        if 2 <= len(spec.objectives) <= 3:
+            save(draw.plot_pareto_front(study, target_names=list(spec.objectives)), "front")
+
+
+def _can_weigh(done: Sequence[optuna.trial.FrozenTrial], objective: int) -> bool:
+    """Importances need a value that varies, and a parameter that all trials have and that varies."""
+    if len(done) < 4 or len({trial.values[objective] for trial in done}) < 2:
+        return False
+    common = set.intersection(*(set(trial.params) for trial in done))
+    return any(len({trial.params[name] for trial in done}) > 1 for name in common)

@@ -1,0 +1,177 @@
+"""What a candidate is worth: trained, exported and measured by the chain's own machinery, in its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from compress.chain import At, advance, baseline
+from compress.inputs import seeded
+from compress.lab import Lab
+from compress.step import Score, Step
+from compress.store import Store
+from search.candidate import Candidate
+from search.joint import suggest_values
+from search.recipes import recipe_of
+from search.sample import suggest
+from search.spec import StudySpec
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+    from compress.net import Net
+    from compress.scoring import Scored, Scorer
+
+_PROXY_IMAGES = 32
+
+
+@dataclass
+class Measuring:
+    """The objective of ``python -m search``: F1 on val of the exported net, its time beside the baseline's.
+
+    ``ms`` is the baseline's median times the paired ratio of both: times of different moments do not compare.
+    Equal candidates with equal trainings have equal keys in ``store``, so a killed training goes on from its
+    last epoch, and a finished one is never repeated.
+    """
+
+    spec: StudySpec
+    store: Store
+    log: Callable[[str], None] = print
+    note: Callable[[str], None] = print  # of what a candidate's training has to say
+    _timed: dict[str, float] = field(default_factory=dict, init=False)  # by architecture
+
+    @cached_property
+    def base(self) -> At:
+        """The baseline, trained and measured; the runtime is resolved on it."""
+        return baseline(self._base_lab)
+
+    @cached_property
+    def _base_lab(self) -> Lab:
+        recipe = recipe_of(self.spec, model=self.spec.baseline.canonical())
+        return Lab.start(recipe, store=self.store, log=self.log)
+
+    def baseline_values(self) -> dict[str, Any]:
+        """As of a candidate, and the ``runtime`` that was resolved on it."""
+        return {**self._values(self.base.scored.score), "runtime": self._scorer.runtime}
+
+    # The loop's protocol --------------------------------------------------------------------------
+
+    def sample(self, trial: Trial) -> Candidate:
+        net = suggest(self.spec.space, trial, classes=len(self._base_lab.splits.labels))
+        return replace(net, values=suggest_values(self.spec.search, trial))
+
+    def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
+        from compress.measure import counters
+
+        net = self._untrained(candidate)
+        found: dict[str, float] = {
+            "params": counters.params(net.module),
+            "macs": counters.macs(net.module, net.example()),
+        }
+        ms = self._timed.get(candidate.digest) or self._scorer.predict_ms(net)
+        if ms is None and needed:
+            ms = self._base_ms * self._scorer.ratio(net, self.base.net).median
+            self._timed[candidate.digest] = ms
+        return found if ms is None else {**found, "ms": ms}
+
+    def proxy(self, candidate: Candidate) -> float:
+        import torch
+
+        from search import proxies
+
+        assert self.spec.proxies is not None
+        lab = self._lab(candidate)
+        images = torch.tensor(lab.calib.images[:_PROXY_IMAGES]).permute(0, 3, 1, 2)
+        function: Callable[..., float] = getattr(proxies, self.spec.proxies.kind)
+        with seeded(self.spec.seed):
+            return function(lab.backbone.module, lab.backbone.preprocess.normalise(images))
+
+    def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
+        lab = self._lab(candidate, epochs)
+        net, _ = lab.train(lab.base_key, lab.recipe.train)
+        f1 = lab.measure_in_runtime_of(net).f1(net, lab.splits.val)
+        return self._with_score(f1, self.costs(candidate, needed=True))
+
+    def evaluate(self, candidate: Candidate) -> dict[str, float]:
+        lab = self._lab(candidate)
+        net, _ = lab.train(lab.base_key, lab.recipe.train)
+        scorer = lab.measure_in_runtime_of(net)
+        scorer.baseline = self.base.scored
+        scored, beside = scorer.score(net, lab.base_key, None)
+        if beside.warning:
+            self.log(f"timing: {beside.warning}")
+        if lab.recipe.stages:
+            return self._values(self._after_stages(lab, net, scored).score)
+        return self._values(scored.score)
+
+    def _after_stages(self, lab: Lab, net: Net, scored: Scored) -> Scored:
+        """The candidate through the study's chain; gated as in a run, scored beside the study's baseline."""
+        step = Step("candidate", "candidate", lab.base_key, True, "", scored.score, 0.0, False)
+        at = At(step, net, lab.base_key, scored)
+        for stage in lab.recipe.stages:
+            at = advance(lab, stage, at)
+            self.log(f"  {at.step.label}: {'kept' if at.step.kept else 'not kept'}, {at.step.why}")
+        return at.scored
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _lab(self, candidate: Candidate, epochs: int | None = None) -> Lab:
+        """Where the candidate is trained; its runtime is the one chosen on the baseline."""
+        recipe = recipe_of(self.spec, candidate, runtime=self._scorer.spec.canonical())
+        if epochs is not None:
+            train = recipe.train.model_copy(update={"epochs": epochs})
+            recipe = recipe.model_copy(update={"train": train})
+        net = self._untrained(candidate)
+        quiet = _silent  # what it says of the data was said for the baseline
+        lab = Lab.start(recipe, model=net, store=self.store, log=quiet)
+        lab.log = self.note
+        return lab
+
+    def _untrained(self, candidate: Candidate) -> Net:
+        from compress.models import arch
+        from compress.net import Net, Preprocess
+
+        labels, size = self._base_lab.splits.labels, candidate.image_size
+        with seeded(self.spec.seed):
+            module = arch.build(candidate.model, len(labels), size=size).eval()
+        return Net(module, Preprocess(size), labels)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        assert self.base  # scoring it resolves the runtime
+        return self._base_lab.measuring
+
+    @property
+    def _base_ms(self) -> float:
+        return self.base.scored.score.latency.median
+
+    def _values(self, score: Score) -> dict[str, float]:
+        return {
+            "f1": score.f1_val,
+            "ms": self._base_ms * score.latency.ratio,
+            "params": score.params,
+            "macs": score.macs,
+            "score": score.points_val,
+            "f1_test": score.f1_test,  # decides nothing
+            "ms_low": self._base_ms * score.latency.ratio_interval[0],
+            "ms_high": self._base_ms * score.latency.ratio_interval[1],
+        }
+
+    def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:
+        """With the metric's points, the model's time standing in for what the metric times."""
+        own = self.base.scored.score
+        base = own.base
+        metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
+        time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
+        return {**costs, "f1": f1, "score": metric.points(f1=f1, time=time, macs=costs["macs"])}
+
+
+def measuring(spec: StudySpec, log: Callable[[str], None], note: Callable[[str], None]) -> Measuring:
+    """The objective of a study's file, with the store that all runs share."""
+    return Measuring(spec, Store(), log, note)
+
+
+def _silent(line: str) -> None:
+    """Takes a log that was told before."""

@@ -1,0 +1,91 @@
+"""``runs/<study>/``: what a study leaves for people and programs to read, written anew after every trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compress import yamlio
+from compress.store import write_text
+from search.choose import choices
+from search.recipes import chain_recipe
+from search.records import MEASURED, Record, front
+from search.rungs import Correlation, correlations
+from search.spec import DIRECTIONS, StudySpec
+
+
+def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> None:
+    """Every file but the figures.
+
+    Args:
+        base: the baseline, measured as candidates are; empty where there is none.
+    """
+    for record in records:
+        file = path / "trials" / f"{record.number}.yaml"
+        if record.candidate is not None and not file.exists():
+            write_text(file, _commented(record, spec, record.candidate.to_yaml(), measured=False))
+    write_text(path / "trials.csv", table(records))
+    chosen = choices(spec, records)
+    for name in ("score", "knee", "constraint"):
+        file = path / f"best-{name}.yaml"
+        best = chosen.get(name)
+        if best is None or best.candidate is None:
+            file.unlink(missing_ok=True)
+            continue
+        write_text(file, _commented(best, spec, best.candidate.to_yaml()))
+        if name == "score":
+            recipe = chain_recipe(spec, best.candidate, file)
+            content = {key: value for key, value in recipe.canonical().items() if value is not None}
+            write_text(path / "recipe.yaml", _commented(best, spec, yamlio.dump(content)))
+    write_text(path / "pareto.json", json.dumps(summary(spec, records, base), indent=1))
+
+
+def summary(spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``pareto.json``."""
+    from compress.measure.counters import machine
+
+    names: dict[str, str] = {name: DIRECTIONS[name] for name in spec.objectives}
+    return {
+        "study": spec.name,
+        "objectives": names,
+        "machine": machine(),
+        "baseline": dict(base),
+        "outcomes": dict(Counter(record.outcome or "open" for record in records)),
+        "front": [_point(record) for record in front(records, names)],
+        "best": {name: _point(record) for name, record in choices(spec, records).items()},
+        "rank_correlations": [vars(one) for one in forecasts(spec, records)],
+    }
+
+
+def forecasts(spec: StudySpec, records: Sequence[Record]) -> list[Correlation]:
+    """What shorter trainings and the proxy said of the full training."""
+    epochs = spec.fidelity.epochs if spec.fidelity else ()
+    return correlations(records, epochs, spec.proxies.kind if spec.proxies else None)
+
+
+def table(records: Sequence[Record]) -> str:
+    """``trials.csv``: a line a trial."""
+    out = io.StringIO()
+    fields = list(Record(0, "", None, None, None).row())
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(record.row() for record in records)
+    return out.getvalue()
+
+
+def _point(record: Record) -> dict[str, Any]:
+    measured = {name: record.measured[name] for name in MEASURED}
+    return {"number": record.number, **measured, "file": f"trials/{record.number}.yaml"}
+
+
+def _commented(record: Record, spec: StudySpec, text: str, measured: bool = True) -> str:
+    line = f"# trial {record.number} of the study {spec.name}"
+    if measured:
+        found = record.measured
+        line += f": F1 {found['f1']:.4f} on val, {found['ms']:.4f} ms, score {found['score']:.4f}"
+    return f"{line}\n{text}"

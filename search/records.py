@@ -1,0 +1,98 @@
+"""What a trial says of itself besides Optuna's values: attributes that every worker and any tool can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from search.candidate import Candidate
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+# evaluated: trained fully and measured. stopped: at a shorter training. failed: it raised. duplicate: of an
+# earlier trial, whose values it gets. infeasible: beyond a limit. outranked: the proxy chose another one.
+# interrupted: its process died; queued again where its evaluation had begun.
+Outcome = Literal["evaluated", "stopped", "failed", "duplicate", "infeasible", "outranked", "interrupted"]
+COUNTED: tuple[Outcome, ...] = ("evaluated", "stopped", "failed")  # towards the study's trials
+MEASURED = ("f1", "ms", "params", "macs", "score")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial as read back.
+
+    Attributes:
+        measured: of ``MEASURED``, what is known of it.
+        rungs: the same after each shorter training, by epochs.
+        proxy: its value by the study's proxy.
+        outcome: None until it has ended.
+        of: the trial it is a duplicate of, or else runs again.
+        feasible: within all limits, as measured.
+    """
+
+    number: int
+    state: str
+    outcome: Outcome | None
+    candidate: Candidate | None
+    key: str | None
+    measured: dict[str, float] = field(default_factory=dict)
+    rungs: dict[int, dict[str, float]] = field(default_factory=dict)
+    proxy: float | None = None
+    of: int | None = None
+    error: str | None = None
+    seconds: float | None = None
+    feasible: bool = True
+
+    @classmethod
+    def of_trial(cls, trial: FrozenTrial) -> Record:
+        said = trial.user_attrs
+        candidate = said.get("candidate")
+        return cls(
+            number=trial.number,
+            state=trial.state.name,
+            outcome=said.get("outcome") if trial.state.is_finished() else None,
+            candidate=candidate and Candidate.from_dict(candidate),
+            key=said.get("key"),
+            measured={name: said[name] for name in MEASURED if said.get(name) is not None},
+            rungs={int(epochs): values for epochs, values in said.get("rungs", {}).items()},
+            proxy=said.get("proxy"),
+            of=said.get("twin", said.get("rerun_of")),
+            error=said.get("error"),
+            seconds=said.get("seconds"),
+            feasible=all(value <= 0 for value in trial.constraints.values()),
+        )
+
+    def row(self) -> dict[str, Any]:
+        """For ``trials.csv``."""
+        measured = {name: self.measured.get(name) for name in MEASURED}
+        last = {"proxy": self.proxy, "of": self.of, "seconds": self.seconds, "error": self.error}
+        return {"number": self.number, "state": self.state, "outcome": self.outcome, **measured, **last}
+
+
+def counted(records: Iterable[Record]) -> int:
+    """How many of the study's trials are spent."""
+    return sum(record.outcome in COUNTED for record in records)
+
+
+def front(records: Iterable[Record], names: Mapping[str, str]) -> list[Record]:
+    """Those evaluated within all limits that no other is better than, in the order of the first name.
+
+    Args:
+        names: measured quantities and their directions, ``maximize`` or ``minimize``.
+    """
+    found = [r for r in records if r.outcome == "evaluated" and r.feasible]
+    vectors = [lower(record.measured, names) for record in found]
+    best = [r for r, v in zip(found, vectors, strict=True) if not any(dominates(o, v) for o in vectors)]
+    return sorted(best, key=lambda record: lower(record.measured, names))
+
+
+def lower(measured: dict[str, float], names: Mapping[str, str]) -> tuple[float, ...]:
+    """The values as something to minimise."""
+    return tuple(-measured[n] if way == "maximize" else measured[n] for n, way in names.items())
+
+
+def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Nowhere worse and somewhere better; lower is better."""
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,89 @@
+"""Multi-fidelity: who goes on to a longer training, and what the shorter one was worth as a forecast.
+
+Every rung trains from scratch with a whole schedule of its own length. Going on from a shorter training's
+weights would be cheaper, but its learning rate has come down to zero by then: raising it again is another
+training than the one whose outcome is to be forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from search.records import Record, dominates, lower
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's, of F1 on val between two trainings of the same candidates, or of a proxy and F1.
+
+    Of those that went on alone: they are alike at the first, which makes it smaller than over all candidates.
+
+    Attributes:
+        n: candidates; below three there is no ``rho``, nor where one side is constant.
+    """
+
+    of: str
+    to: str
+    rho: float | None
+    n: int
+
+    def __str__(self) -> str:
+        value = "unknown" if self.rho is None else f"{self.rho:+.2f}"
+        return f"rank correlation {self.of} to {self.to}: {value} (n = {self.n})"
+
+
+def goes_on(
+    own: dict[str, float], peers: Sequence[dict[str, float]], objectives: Sequence[str], keep: float
+) -> bool:
+    """Whether a candidate is among the best ``keep`` of all at its rung so far.
+
+    By how many dominate it in the objectives; of those with equally many, by the score.
+
+    Args:
+        own, peers: measured after the rung's training; ``own`` is among the peers.
+    """
+    from search.spec import DIRECTIONS
+
+    names = {name: DIRECTIONS[name] for name in objectives}
+    vectors = [lower(peer, names) for peer in peers]
+
+    def rank(values: dict[str, float]) -> tuple[float, ...]:
+        vector = lower(values, names)
+        return sum(dominates(other, vector) for other in vectors), values["score"]
+
+    mine = rank(own)
+    return sum(rank(peer) < mine for peer in peers) < max(1, math.floor(keep * len(peers)))
+
+
+def correlations(records: Sequence[Record], epochs: Sequence[int], proxy: str | None) -> list[Correlation]:
+    """Of each two trainings, and of the proxy with the full training."""
+    found = []
+    for short, long in combinations(epochs, 2):
+        pairs = [
+            (a, b) for r in records if None not in (a := _f1(r, short, epochs), b := _f1(r, long, epochs))
+        ]
+        found.append(_spearman(f"{short} epochs", f"{long}", pairs))
+    if proxy is not None:
+        pairs = [
+            (r.proxy, r.measured["f1"]) for r in records if r.outcome == "evaluated" and r.proxy is not None
+        ]
+        found.append(_spearman(proxy, "F1", pairs))
+    return found
+
+
+def _f1(record: Record, epochs: int, rungs: Sequence[int]) -> float | None:
+    if epochs != rungs[-1]:
+        return record.rungs.get(epochs, {}).get("f1")
+    return record.measured.get("f1") if record.outcome == "evaluated" else None
+
+
+def _spearman(of: str, to: str, pairs: Sequence[tuple[float | None, float | None]]) -> Correlation:
+    from scipy.stats import spearmanr
+
+    columns = list(zip(*pairs, strict=True))
+    if len(pairs) < 3 or any(len(set(column)) == 1 for column in columns):
+        return Correlation(of, to, None, len(pairs))
+    return Correlation(of, to, float(spearmanr(*columns).statistic), len(pairs))

@@ -1,0 +1,217 @@
+"""All that the file of a study can say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from compress import yamlio
+from compress.data.competition import with_training
+from compress.data.digits import DigitsData
+from compress.explain import Problem
+from compress.gate import Gate
+from compress.measure.score import F1Time, MetricSpec
+from compress.models.zoo import ModelSpec, TorchvisionModel
+from compress.reading import read_spec
+from compress.recipe import DataSpec, RuntimeSpec, StageSpec
+from compress.runtimes.auto import AutoRuntime
+from compress.spec import Spec, digest
+from compress.train import TrainSpec
+from search.joint import Choices, out_of_order, problems
+from search.samplers import SamplerSpec, Tpe
+from search.space import Space
+
+ObjectiveName = Literal["f1", "ms", "params", "macs", "score"]
+Direction = Literal["minimize", "maximize"]
+DIRECTIONS: dict[str, Direction] = {
+    "f1": "maximize",
+    "ms": "minimize",
+    "params": "minimize",
+    "macs": "minimize",
+    "score": "minimize",
+}
+
+# What may change between two calls that are to go on with one study.
+_GROWING = ("trials", "workers")
+
+
+class Limits(Spec):
+    """Hard bounds, looked at before a candidate is trained, let alone goes through ``stages``."""
+
+    ms: float | None = Field(None, gt=0, description="Milliseconds of one image, the model alone, at most.")
+    params: float | None = Field(None, gt=0, description="Parameters, at most.")
+    macs: float | None = Field(None, gt=0, description="Multiply-accumulates of one image, at most.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Limits:
+        if not self.bounds:
+            raise ValueError("needs at least one of ms, params, macs")
+        return self
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Those that are set."""
+        return {key: value for key, value in self.canonical().items() if value is not None}
+
+
+class Proxies(Spec):
+    """Of so many sampled candidates only the best by a proxy is trained; no proxy needs training."""
+
+    kind: Literal["synflow", "naswot", "zen"] = "synflow"
+    candidates: int = Field(4, ge=2, le=256, description="Sampled for each one that is trained.")
+
+
+class Fidelity(Spec):
+    """Short trainings first; only candidates among the best so far are trained longer.
+
+    Li et al., A system for massively parallel hyperparameter tuning (ASHA), 2020, the variant that stops.
+    """
+
+    epochs: tuple[int, ...] = Field(
+        min_length=2, description="Of each rung, rising; the last is the full training, train.epochs."
+    )
+    keep: float = Field(0.33, gt=0, lt=1, description="The best part of those at a rung so far goes on.")
+
+    @model_validator(mode="after")
+    def _rising(self) -> Fidelity:
+        if self.epochs[0] < 1 or any(a >= b for a, b in zip(self.epochs, self.epochs[1:], strict=False)):
+            raise ValueError("epochs must rise from at least 1, as in [3, 10, 30]")
+        return self
+
+
+class StudySpec(Spec):
+    """What to search, how, and what counts as better."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="the study's folder: letters, digits, '.', '_' and '-'",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Every draw starts from it.")
+    data: DataSpec = DigitsData()
+    baseline: ModelSpec = Field(
+        TorchvisionModel(name="mobilenet_v3_small"),
+        description="What candidates are compared with, trained as they are; runtime auto is resolved on it.",
+    )
+    train: TrainSpec = TrainSpec()
+    runtime: RuntimeSpec = AutoRuntime()
+    metric: MetricSpec = F1Time()
+    space: Space
+    gate: Gate = Field("better", description="When a stage is kept; stages may have their own.")
+    stages: tuple[StageSpec, ...] = Field((), description="A chain that every candidate goes through.")
+    search: dict[str, Choices] = Field(
+        {},
+        description="Values of train and stages, by key path, e.g. stages[0].target: {low: 0.2, high: 0.8}",
+    )
+    objectives: tuple[ObjectiveName, ...] = Field(
+        ("f1", "ms"), min_length=1, description="f1 is maximised, the rest minimised; score stands alone."
+    )
+    sampler: SamplerSpec = Tpe()
+    trials: int = Field(
+        50, ge=1, description="Candidates to train; duplicates and those beyond limits are free."
+    )
+    limits: Limits | None = None
+    storage: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|journal|[A-Za-z][A-Za-z0-9+]*://.+)$",
+        description="sqlite or journal, a file in the study's folder; or a database's URL, as Optuna has it",
+    )
+    proxies: Proxies | None = None
+    fidelity: Fidelity | None = None
+    workers: int = Field(1, ge=1, le=64, description="Processes that train at once; timings take turns.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_of_the_data(cls, parts: Any) -> Any:
+        return with_training(parts) if isinstance(parts, Mapping) else parts
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudySpec:
+        found = _all_misfits(self)
+        if found:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [
+                    {
+                        "type": PydanticCustomError("value_error", "{text}", {"text": problem.text}),
+                        "loc": problem.path,
+                        "input": self,
+                    }
+                    for problem in found
+                ],
+            )
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = (), *, files: bool = True) -> StudySpec:
+        """The study in a file, changed by ``overrides`` (``["sampler.kind=random"]``).
+
+        Raises:
+            InputError: every mistake there is, one line each; see ``Recipe.from_yaml``.
+        """
+        return read_spec(cls, path, overrides, files=files, also=_between_parts)
+
+    def to_yaml(self) -> str:
+        """YAML that ``from_yaml`` reads back as this study, defaults written out."""
+        return yamlio.dump(self.canonical())
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Of the objectives, as Optuna has them."""
+        return [DIRECTIONS[name] for name in self.objectives]
+
+    @property
+    def identity(self) -> str:
+        """20 hex digits: equal for two calls that go on with one study, whatever their trials and workers."""
+        return digest({key: value for key, value in self.canonical().items() if key not in _GROWING})
+
+
+def _between_parts(data: Mapping[str, Any]) -> list[Problem]:
+    """What does not fit together, of the parts that are valid by themselves: validation stops before that."""
+    parts: dict[str, Any] = {"name": "study"}
+    for key, field in StudySpec.model_fields.items():
+        try:
+            parts[key] = TypeAdapter[Any](field.annotation or Any).validate_python(data[key])
+        except (KeyError, ValidationError):
+            continue  # the default stands in; other lines say what is wrong
+    return _all_misfits(StudySpec.model_construct(**parts)) if "space" in parts else []
+
+
+def _all_misfits(spec: StudySpec) -> list[Problem]:
+    return [*_misfits(spec), *out_of_order(spec.stages), *_joint(spec)]
+
+
+def _misfits(spec: StudySpec) -> Iterator[Problem]:
+    objectives, fidelity = spec.objectives, spec.fidelity
+    if len(set(objectives)) < len(objectives):
+        yield Problem(("objectives",), f"found {', '.join(objectives)}; each may stand once")
+    elif "score" in objectives and len(objectives) > 1:
+        yield Problem(("objectives",), "score is F1 and time in one number: it must stand alone")
+    if fidelity is None:
+        return
+    if fidelity.epochs[-1] != spec.train.epochs:
+        yield Problem(
+            ("fidelity", "epochs"),
+            f"found {fidelity.epochs[-1]} at the end; must be the full training, "
+            f"train.epochs ({spec.train.epochs})",
+        )
+    if spec.space.train.epochs is not None or "train.epochs" in spec.search:
+        yield Problem(
+            ("fidelity",), "cannot stand beside a search of train.epochs: both say how long to train"
+        )
+
+
+def _joint(spec: StudySpec) -> Iterator[Problem]:
+    """What is wrong with ``search``, ``stages`` and ``gate`` together."""
+    if spec.gate != "better" and not spec.stages:
+        yield Problem(("gate",), "it has no effect without stages")
+    for key in spec.search:
+        name = key.removeprefix("train.")
+        if name != key and getattr(spec.space.train, name, None) is not None:
+            yield Problem(("search", key), f"space.train.{name} is searched already")
+    stages = [stage.canonical() for stage in spec.stages]
+    common = {"name": spec.name, "train": spec.train.canonical(), "stages": stages}
+    yield from problems(spec.search, common)

@@ -1,0 +1,279 @@
+"""The loop of a study: ask, look before training, train, tell; at any kill the next start goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from compress.errors import CompressError, InputError
+from search.candidate import Candidate
+from search.claims import Claims
+from search.records import COUNTED, Outcome, Record, counted
+from search.recovery import HOST, RERUN, put_back, take_back
+from search.rungs import goes_on
+from search.shortlist import Looked, pick
+from search.spec import StudySpec
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna import Trial
+
+_IN_A_ROW = 100  # asked without one to train: the space is used up, or the limits leave nothing
+_FAILURES = 3  # the first so many failing means that none will do
+_TWINS: tuple[Outcome, ...] = (*COUNTED, "infeasible")
+
+
+class Objective(Protocol):
+    """What a study evaluates; every answer follows from the candidate alone, but for the clock's noise."""
+
+    def baseline_values(self) -> dict[str, Any]:
+        """``records.MEASURED`` of what candidates are compared with, and whatever else is to be kept."""
+
+    def sample(self, trial: Trial) -> Candidate:
+        """Ask ``trial`` for a candidate."""
+
+    def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
+        """``params``, ``macs`` and, if ``needed`` or known without a clock, ``ms``: all without training."""
+
+    def proxy(self, candidate: Candidate) -> float:
+        """The study's proxy of the untrained net; higher is better."""
+
+    def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
+        """``records.MEASURED`` after a training of that many epochs."""
+
+    def evaluate(self, candidate: Candidate) -> dict[str, float]:
+        """The same after the full training, and whatever else is to be kept."""
+
+
+@dataclass
+class Loop:
+    """One worker's part of a study.
+
+    Attributes:
+        told: called, inside the gate, after an evaluation was told.
+        stopped: why it ended before all trials were done.
+    """
+
+    spec: StudySpec
+    study: optuna.Study
+    objective: Objective
+    claims: Claims
+    log: Callable[[str], None] = print
+    told: Callable[[], None] = lambda: None
+    going: Callable[[], bool] = lambda: True
+    stopped: str | None = None
+    _idle: int = field(default=0, init=False)
+
+    def run(self) -> None:
+        """Until the study's trials are done, or none is left for this worker.
+
+        Raises:
+            InputError: what the study's file says does not fit its data or machine.
+            CompressError: the first candidates all failed.
+        """
+        while self.going():
+            batch = self._ask()
+            if not batch:
+                return
+            try:
+                self._work(batch)
+            except KeyboardInterrupt:
+                with self.claims.gate():
+                    put_back(self.study, [trial.number for trial in batch])
+                raise
+            if self._idle >= _IN_A_ROW:
+                self.stopped = (
+                    f"{self._idle} candidates in a row were duplicates or beyond the limits: the space is "
+                    "used up, or the limits leave nothing of it"
+                )
+                return
+
+    def records(self) -> list[Record]:
+        """All trials as they are now."""
+        return [Record.of_trial(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    # Asking ---------------------------------------------------------------------------------------
+
+    def _ask(self) -> list[Trial]:
+        """The next candidates to look at; none when enough are done or in work."""
+        import optuna
+
+        many = self.spec.proxies.candidates if self.spec.proxies else 1
+        with self.claims.gate():
+            take_back(self.study, self.claims, self.log)
+            trials = self.study.get_trials(deepcopy=False)
+            running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+            if counted(map(Record.of_trial, trials)) + -(-running // many) >= self.spec.trials:
+                return []
+            batch: list[Trial] = []
+            while len(batch) < many:
+                # Seeded by the trial's number: a study that was killed draws what it would have drawn.
+                self.study.sampler = self.spec.sampler.make(_seed(self.spec.seed, len(trials) + len(batch)))
+                trial = self.study.ask()
+                self.claims.take(trial.number)
+                trial.set_user_attr("host", HOST)
+                batch.append(trial)
+                if RERUN in trial.user_attrs:  # chosen before it was interrupted
+                    for other in batch[:-1]:
+                        self._tell(other, "outranked")
+                    return [trial]
+            return batch
+
+    # Working --------------------------------------------------------------------------------------
+
+    def _work(self, batch: list[Trial]) -> None:
+        """Look at the candidates, train the one that is worth it, tell them all."""
+        looked = [one for trial in batch if (one := self._look(trial)) is not None]
+        self._idle = 0 if looked else self._idle + len(batch)
+        if not looked:
+            return
+        chosen = looked[0]
+        if self.spec.proxies is not None and len(looked) > 1:
+            for one in looked:
+                one.proxy = self.objective.proxy(one.candidate)
+                one.trial.set_user_attr("proxy", one.proxy)
+            chosen = pick(looked, self.spec.objectives, self.spec.seed)
+            with self.claims.gate():
+                for one in looked:
+                    if one is not chosen:
+                        self._tell(one.trial, "outranked")
+        self._train(chosen.trial, chosen.candidate)
+
+    def _look(self, trial: Trial) -> Looked | None:
+        """What of a candidate is known without training; None when that settles it."""
+        candidate = self.objective.sample(trial)
+        trial.set_user_attr("candidate", candidate.to_dict())
+        trial.set_user_attr("key", candidate.key)
+        with self.claims.gate():
+            if self._as_its_twin(trial, candidate.key):
+                return None
+        limits = self.spec.limits.bounds if self.spec.limits else {}
+        costs = self.objective.costs(candidate, needed="ms" in limits)
+        if any(costs[name] > bound for name, bound in limits.items()):
+            with self.claims.gate():
+                self._tell(trial, "infeasible", costs)
+            over = [f"{n} {_short(costs[n])} > {_short(b)}" for n, b in limits.items() if costs[n] > b]
+            self.log(f"trial {trial.number}: not trained, beyond its limits: {', '.join(over)}")
+            return None
+        return Looked(trial, candidate, costs)
+
+    def _train(self, trial: Trial, candidate: Candidate) -> None:
+        trial.set_user_attr("began", time.time())
+        since = time.monotonic()
+        outcome: Outcome = "evaluated"
+        values: Mapping[str, Any] = {}
+        failure: Exception | None = None
+        try:
+            if self._climbs(trial, candidate):
+                values = self.objective.evaluate(candidate)
+            else:
+                outcome = "stopped"
+        except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
+            if isinstance(error.__cause__ or error.__context__, OSError):
+                raise  # a full disk is not the candidate's fault
+            outcome, failure = "failed", error
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            trial.set_user_attr("error", first)
+            self.log(f"trial {trial.number}: failed: {first}")
+        trial.set_user_attr("seconds", round(time.monotonic() - since, 2))
+        with self.claims.gate():
+            if not self._as_its_twin(trial, candidate.key):  # another worker may have been faster
+                self._tell(trial, outcome, values)
+                self._progress(trial.number, outcome, values)
+            self.told()
+        if isinstance(failure, InputError) and not self.spec.stages:
+            raise failure  # a stage's is about this candidate, as when it cannot be pruned so far
+        if failure is not None:
+            self._give_up_if_all_fail(failure)
+
+    def _climbs(self, trial: Trial, candidate: Candidate) -> bool:
+        """Whether every shorter training leaves it among the best so far."""
+        fidelity, done = self.spec.fidelity, {}
+        for epochs in fidelity.epochs[:-1] if fidelity else ():
+            assert fidelity is not None
+            done[epochs] = self.objective.short(candidate, epochs)
+            with self.claims.gate():
+                trial.set_user_attr("rungs", done)
+                there = [r for r in self.records() if epochs in r.rungs and r.outcome != "interrupted"]
+                peers = [record.rungs[epochs] for record in there]
+                on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
+            self.log(
+                f"trial {trial.number}: after {epochs} epochs {_line(done[epochs])}, "
+                f"{'goes on' if on else f'not among the best of {len(peers)}'}"
+            )
+            if not on:
+                return False
+        return True
+
+    def _give_up_if_all_fail(self, failure: Exception) -> None:
+        outcomes = [record.outcome for record in self.records() if record.outcome in COUNTED]
+        if len(outcomes) >= _FAILURES and set(outcomes) == {"failed"}:
+            raise CompressError(f"all of the first {len(outcomes)} candidates failed, the last: {failure}")
+
+    # Telling --------------------------------------------------------------------------------------
+
+    def _as_its_twin(self, trial: Trial, key: str) -> bool:
+        """Tell again what an equal candidate came to, if there was one; inside the gate."""
+        twin = next((r for r in self.records() if r.key == key and r.outcome in _TWINS), None)
+        if twin is None:
+            return False
+        trial.set_user_attr("twin", twin.number)
+        self._tell(trial, "duplicate", twin.measured, twin.outcome)
+        self.log(f"trial {trial.number}: the same as trial {twin.number}, which was {twin.outcome}")
+        return True
+
+    def _tell(
+        self,
+        trial: Trial,
+        outcome: Outcome,
+        values: Mapping[str, Any] | None = None,
+        as_if: Outcome | None = None,
+    ) -> None:
+        """End a trial; ``as_if``: in the state of one with that outcome. Inside the gate.
+
+        Candidates that a proxy left out end as failed: a sampler learns from measurements only. What was
+        measured in part, or is beyond a limit, ends as pruned.
+        """
+        from optuna.trial import TrialState
+
+        found = dict(values or {})
+        for name, value in found.items():
+            trial.set_user_attr(name, value)
+        for name, bound in (self.spec.limits.bounds if self.spec.limits else {}).items():
+            if name in found:
+                trial.set_constraint(name, found[name] / bound - 1)
+        trial.set_user_attr("outcome", outcome)
+        state = as_if or outcome
+        if state == "evaluated":
+            self.study.tell(trial, [float(found[name]) for name in self.spec.objectives])
+        else:
+            pruned = state in ("stopped", "infeasible")
+            self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+        self.claims.drop(trial.number)
+
+    def _progress(self, number: int, outcome: Outcome, values: Mapping[str, Any]) -> None:
+        done = counted(self.records())
+        told = _line(values) if outcome == "evaluated" else outcome
+        self.log(f"trial {number} ({done} of {self.spec.trials}): {told}")
+
+
+def _seed(seed: int, number: int) -> int:
+    """Apart for each trial of each study."""
+    from compress.spec import digest
+
+    return int(digest("sampler", seed, number)[:8], 16) & 0x7FFFFFFF
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return (
+        f"F1 val {values['f1']:.3f}, {values['ms']:.3f} ms, {_short(values['params'])} parameters, "
+        f"{_short(values['macs'])} MACs, score {values['score']:.3f}"
+    )
+
+
+def _short(value: float) -> str:
+    from compress.report.tables import count
+
+    return count(round(value)) if value >= 1000 else f"{value:.4g}"

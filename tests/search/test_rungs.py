@@ -1,0 +1,52 @@
+"""Who goes on to a longer training, and how well a short one foretold."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.records import Record
+from search.rungs import correlations, goes_on
+
+
+def values(f1: float, ms: float) -> dict[str, float]:
+    return {"f1": f1, "ms": ms, "params": 1.0, "macs": 1.0, "score": ms + 1 - f1}
+
+
+def test_the_first_one_always_goes_on() -> None:
+    one = values(0.1, 9.0)
+    assert goes_on(one, [one], ["f1", "ms"], 0.33)
+
+
+def test_a_third_of_many_goes_on() -> None:
+    peers = [values(f1 / 30, 1.0) for f1 in range(30)]
+    on = [goes_on(one, peers, ["f1"], 1 / 3) for one in peers]
+    assert on == [False] * 20 + [True] * 10
+
+
+def test_with_two_objectives_what_nothing_dominates_comes_first() -> None:
+    front = [values(0.9, 3.0), values(0.5, 1.0)]
+    rest = [values(0.4, 2.0), values(0.3, 3.0)]
+    peers = [*rest, *front]
+    assert [goes_on(one, peers, ["f1", "ms"], 0.5) for one in peers] == [False, False, True, True]
+    assert [goes_on(one, peers, ["f1", "ms"], 0.25) for one in peers].count(True) == 1  # by score
+
+
+def record(number: int, short: float, long: float | None) -> Record:
+    outcome = "stopped" if long is None else "evaluated"
+    measured = {} if long is None else {"f1": long}
+    return Record(number, "", outcome, None, None, measured, {3: {"f1": short}}, proxy=-short)
+
+
+def test_rank_correlations_are_of_those_that_went_on() -> None:
+    records = [record(0, 0.1, None), record(1, 0.2, 0.5), record(2, 0.3, 0.7), record(3, 0.4, 0.6)]
+    short, proxy = correlations(records, (3, 10), "naswot")
+    assert (short.n, proxy.n) == (3, 3)
+    assert short.rho == pytest.approx(0.5)
+    assert proxy.rho == pytest.approx(-0.5)
+    assert str(short) == "rank correlation 3 epochs to 10: +0.50 (n = 3)"
+
+
+def test_with_too_few_there_is_none() -> None:
+    (found,) = correlations([record(0, 0.1, 0.2), record(1, 0.2, 0.3)], (3, 10), None)
+    assert found.rho is None
+    assert "unknown (n = 2)" in str(found)

@@ -1,0 +1,186 @@
+"""What the loop asks, trains and tells, with an objective that takes no time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fast_objective import TINY, Fast, Raising, finished, loop, study_spec
+
+from compress.errors import CompressError, InputError
+from search.records import Record
+from search.spec import StudySpec
+from search.storage import open_study
+
+
+def run(spec: StudySpec, folder: Path, objective: Fast | None = None) -> list[Record]:
+    once = loop(spec, folder, objective)
+    once.run()
+    return once.records()
+
+
+def begun(folder: Path) -> int:
+    return sum(line.startswith("begin") for line in (folder / "diary").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage"),
+    [("tpe", "sqlite"), ("nsga2", "journal"), ("nsga3", "journal"), ("random", "journal")],
+)
+def test_as_many_are_trained_as_were_asked_for(tmp_path: Path, kind: str, storage: str) -> None:
+    memory = {"tpe": {"startup": 4}, "nsga2": {"population": 4}, "nsga3": {"population": 4}}.get(kind, {})
+    spec = study_spec(sampler={"kind": kind, **memory}, trials=10, storage=storage)
+    records = run(spec, tmp_path)
+    assert Counter(r.outcome for r in records)["evaluated"] == begun(tmp_path) == 10
+    trials = open_study(spec, tmp_path).trials
+    for record in records:
+        trial = trials[record.number]
+        assert trial.values == [record.measured["f1"], record.measured["ms"]]
+    assert run(spec, tmp_path) == records  # nothing left to do
+    assert len(run(spec.model_copy(update={"trials": 12}), tmp_path)) >= 12
+
+
+def test_the_gaussian_process_learns_from_trials_and_limits(tmp_path: Path) -> None:
+    spec = study_spec(sampler={"kind": "gp", "startup": 3}, trials=6, limits={"params": 30_000})
+    records = run(spec, tmp_path)
+    assert sum(r.outcome == "evaluated" for r in records) == 6
+
+
+def test_a_duplicate_is_told_again_and_costs_nothing(tmp_path: Path) -> None:
+    spec = study_spec(space=TINY, trials=4)  # of four different nets
+    records = run(spec, tmp_path)
+    twins = [r for r in records if r.outcome == "duplicate"]
+    assert begun(tmp_path) == 4
+    assert twins
+    by_number = {r.number: r for r in records}
+    for twin in twins:
+        assert twin.state == "COMPLETE"
+        assert twin.of is not None
+        assert by_number[twin.of].measured == twin.measured
+        assert by_number[twin.of].key == twin.key
+
+
+def test_a_space_that_is_used_up_ends_the_study(tmp_path: Path) -> None:
+    once = loop(study_spec(space=TINY, trials=5, storage="journal"), tmp_path)
+    once.run()
+    assert once.stopped is not None
+    assert "used up" in once.stopped
+    assert begun(tmp_path) == 4
+
+
+def test_what_is_beyond_a_limit_is_told_and_never_trained(tmp_path: Path) -> None:
+    spec = study_spec(trials=8, storage="journal", limits={"params": 9_000, "ms": 0.4})
+    records = run(spec, tmp_path)
+    beyond = [r for r in records if r.outcome == "infeasible"]
+    assert beyond
+    trials = open_study(spec, tmp_path).trials
+    for record in records:
+        over = record.measured["params"] > 9_000 or record.measured["ms"] > 0.4
+        assert over == (record.outcome == "infeasible") == (not record.feasible)
+        assert record.state == ("PRUNED" if over else "COMPLETE")
+        constraints = trials[record.number].constraints
+        assert constraints["params"] == pytest.approx(record.measured["params"] / 9_000 - 1)
+    assert begun(tmp_path) == 8
+
+
+def test_limits_that_leave_nothing_end_the_study(tmp_path: Path) -> None:
+    once = loop(study_spec(trials=1, limits={"params": 1}, storage="journal"), tmp_path)
+    once.run()
+    assert once.stopped is not None
+    assert "limits leave nothing" in once.stopped
+    assert {r.outcome for r in once.records()} <= {"infeasible", "duplicate"}
+
+
+def test_of_several_only_the_best_by_proxy_is_trained(tmp_path: Path) -> None:
+    proxies = {"kind": "naswot", "candidates": 4}
+    spec = study_spec(objectives=["f1"], trials=5, proxies=proxies)
+    records = run(spec, tmp_path)
+    assert begun(tmp_path) == 5
+    for start in range(0, len(records), 4):
+        batch = records[start : start + 4]
+        best = max(batch, key=lambda r: r.proxy or 0.0)
+        assert [r.outcome for r in batch if r is not best] == ["outranked"] * 3
+        assert best.outcome == "evaluated"
+        assert {r.state for r in batch if r is not best} == {"FAIL"}  # no measurement to learn from
+
+
+def test_beside_a_cost_the_proxy_leaves_small_nets_a_chance(tmp_path: Path) -> None:
+    proxies = {"kind": "naswot", "candidates": 4}
+    records = run(study_spec(trials=8, proxies=proxies, storage="journal"), tmp_path)
+    ranks = []
+    for start in range(0, len(records), 4):
+        batch = sorted(records[start : start + 4], key=lambda r: r.proxy or 0.0)
+        ranks += [i for i, record in enumerate(batch) if record.outcome == "evaluated"]
+    assert len(set(ranks)) > 1  # here the proxy is the size: none is beaten by a smaller one
+
+
+def test_only_the_best_are_trained_longer(tmp_path: Path) -> None:
+    spec = study_spec(trials=20, storage="journal", fidelity={"epochs": [3, 20, 60], "keep": 0.34})
+    records = run(spec, tmp_path)
+    outcomes = Counter(r.outcome for r in records if r.outcome != "duplicate")
+    assert outcomes["evaluated"] + outcomes["stopped"] == 20
+    assert 1 <= outcomes["evaluated"] == begun(tmp_path) < 10
+    for record in records:
+        if record.outcome == "stopped":
+            assert record.state == "PRUNED"
+            assert record.rungs.keys() <= {3, 20}
+        elif record.outcome == "evaluated":
+            assert record.rungs.keys() == {3, 20}
+            assert record.rungs[3]["f1"] < record.rungs[20]["f1"] < record.measured["f1"]
+
+
+def test_one_failing_candidate_does_not_end_the_study(tmp_path: Path) -> None:
+    spec = study_spec(trials=4)
+    failing = Raising(spec, tmp_path / "diary")
+    failing.fails = lambda call: call == 2
+    records = run(spec, tmp_path, failing)
+    assert [r.outcome for r in records] == ["evaluated", "failed", "evaluated", "evaluated"]
+    assert records[1].error == "the loss became NaN"
+    assert records[1].state == "FAIL"
+
+
+def test_when_all_fail_it_says_so(tmp_path: Path) -> None:
+    spec = study_spec(trials=10)
+    with pytest.raises(CompressError, match=r"all of the first 3 candidates failed.*NaN"):
+        run(spec, tmp_path, Raising(spec, tmp_path / "diary"))
+
+
+def test_a_mistake_of_the_user_ends_it_at_once(tmp_path: Path) -> None:
+    spec = study_spec(trials=10)
+    wrong = Raising(spec, tmp_path / "diary")
+    wrong.error = InputError
+    with pytest.raises(InputError):
+        run(spec, tmp_path, wrong)
+    assert len(finished(spec, tmp_path)) == 1
+
+
+def test_what_a_stage_cannot_do_to_one_candidate_ends_that_alone(tmp_path: Path) -> None:
+    spec = study_spec(trials=3, stages=[{"kind": "prune"}], storage="journal")
+    failing = Raising(spec, tmp_path / "diary")
+    failing.error, failing.fails = InputError, lambda call: call == 1
+    assert [r.outcome for r in run(spec, tmp_path, failing)] == ["failed", "evaluated", "evaluated"]
+
+
+def test_a_database_of_another_study_of_that_name_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    run(study_spec(trials=1, storage=url), tmp_path)
+    with pytest.raises(InputError, match="another study of the name fast"):
+        loop(study_spec(trials=1, storage=url, seed=1), tmp_path)
+
+
+@pytest.mark.parametrize("url", ["nosuch://host/db", "sqlite:////nosuch/folder/study.db"])
+def test_a_storage_that_cannot_be_opened(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InputError, match="storage: "):
+        loop(study_spec(storage=url), tmp_path)
+
+
+def test_the_file_of_a_study_may_be_read_by_any_tool(tmp_path: Path) -> None:
+    import optuna
+
+    run(study_spec(trials=3), tmp_path)
+    found = optuna.load_study(study_name="fast", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert found.metric_names == ["f1", "ms"]
+    said: dict[str, Any] = found.trials[0].user_attrs
+    assert {"candidate", "key", "outcome", "f1", "ms", "params", "macs", "score"} <= said.keys()

@@ -1,0 +1,176 @@
+"""What a study leaves in its folder, and what can be done with that."""
+
+from __future__ import annotations
+
+import csv
+import json
+import socket
+import subprocess
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import fast_objective
+import pytest
+from fast_objective import study_spec
+
+from compress.errors import CompressError, InputError
+from compress.models.zoo import SearchModel
+from compress.recipe import Recipe
+from search import figures
+from search.conduct import BASE, conduct
+from search.folder import StudyFolder
+from search.records import Record
+from search.spec import StudySpec
+from search.storage import open_study
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
+    return tmp_path
+
+
+def left(spec: StudySpec, make: Any = fast_objective.fast) -> Path:
+    with StudyFolder.open(spec) as folder:
+        conduct(spec, folder, make, folder.log)
+    return folder.path
+
+
+def test_every_file_is_there_and_says_the_same(here: Path) -> None:
+    spec = study_spec(trials=8, limits={"ms": 0.6}, metric={"kind": "f1_time", "require": {"f1": 0.3}})
+    path = left(spec)
+    study = open_study(spec, path)
+    records = [Record.of_trial(trial) for trial in study.trials]
+    rows = list(csv.DictReader((path / "trials.csv").open()))
+    assert [int(row["number"]) for row in rows] == [r.number for r in records]
+    assert {row["outcome"] for row in rows} >= {"evaluated"}
+    for record in records:
+        assert record.candidate is not None
+        text = (path / "trials" / f"{record.number}.yaml").read_text()
+        assert record.candidate.to_yaml() in text
+
+    found = json.loads((path / "pareto.json").read_text())
+    assert found["baseline"] == study.user_attrs[BASE]
+    assert sum(found["outcomes"].values()) == len(records)
+    feasible = [t for t in study.best_trials if t.state.name == "COMPLETE"]  # by Optuna's own reckoning
+    twins = {r.number for r in records if r.outcome == "duplicate"}
+    assert {point["number"] for point in found["front"]} == {t.number for t in feasible} - twins
+    best = min((r for r in records if r.outcome == "evaluated"), key=lambda r: r.measured["score"])
+    assert found["best"]["score"]["number"] == best.number
+    for name in ("score", "knee", "constraint"):
+        text = (path / f"best-{name}.yaml").read_text()
+        assert text.startswith(f"# trial {found['best'][name]['number']} of the study fast: F1 ")
+
+
+def test_a_recipe_goes_on_from_the_best(here: Path) -> None:
+    path = left(study_spec(trials=3))
+    recipe = Recipe.from_yaml(path / "recipe.yaml")
+    assert recipe.model.canonical() == {"kind": "yaml", "path": str(path / "best-score.yaml")}
+    assert [stage.kind for stage in recipe.stages] == ["prune", "decompose", "distill", "quantize"]
+    found = SearchModel(run=path)
+    labels = tuple("abcdefghij")
+    one, other = found.build(labels, 32), recipe.model.build(labels, 32)
+    assert str(one.module) == str(other.module)
+    assert Recipe(name="x", model={"kind": "search", "run": path, "best": "knee"}).check() == []
+
+
+def test_a_model_that_no_study_has_left_yet(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert SearchModel(run=Path("nosuch")).check() == [
+        "nosuch: no such folder; python -m search STUDY.yaml makes it"
+    ]
+    with pytest.raises(InputError, match=r"no best-score\.yaml"):
+        SearchModel(run=Path("empty")).build(("a", "b"), 32)
+
+
+def test_figures_show_front_and_baseline(here: Path) -> None:
+    spec = study_spec(trials=6)
+    path = left(spec)
+    study = open_study(spec, path)
+    figures.write(path, spec, study, [Record.of_trial(trial) for trial in study.trials])
+    files = {file.name for file in (path / "figures").iterdir()}
+    assert {"f1-ms.svg", "f1-ms.png", "optuna-front.png", "optuna-history-f1.png"} <= files
+    svg = (path / "figures/f1-ms.svg").read_text()
+    for point in json.loads((path / "pareto.json").read_text())["front"]:
+        assert f"trial {point['number']}: F1 {point['f1']:.3f}" in svg
+    assert "baseline: F1 0.500" in svg
+
+
+def test_another_study_of_that_name_moves_aside_and_more_trials_do_not(here: Path) -> None:
+    path = left(study_spec(trials=2))
+    left(study_spec(trials=3))
+    assert not (here / "runs/fast.1").exists()
+    assert len(list((path / "trials").iterdir())) >= 3
+    left(study_spec(trials=2, seed=1))
+    assert (here / "runs/fast.1/study.db").is_file()
+    with StudyFolder.open(study_spec()), pytest.raises(InputError, match="going on"):
+        left(study_spec())
+
+
+def test_two_workers_share_the_trials(here: Path) -> None:
+    spec = study_spec(trials=16, workers=2)
+    path = left(spec)
+    trials = open_study(spec, path).trials
+    outcomes = [Record.of_trial(trial).outcome for trial in trials]
+    assert outcomes.count("evaluated") >= 16  # the last of both may end together
+    assert set(outcomes) <= {"evaluated", "duplicate"}
+    keys = [trial.user_attrs["key"] for trial in trials if trial.user_attrs["outcome"] == "evaluated"]
+    assert len(set(keys)) == len(keys)
+    assert json.loads((path / "pareto.json").read_text())["outcomes"]["evaluated"] >= 16
+
+
+def test_what_a_worker_finds_wrong_is_told(here: Path) -> None:
+    with pytest.raises(InputError, match="the loss became NaN"):
+        left(study_spec(trials=4, workers=2), fast_objective.broken)
+
+
+def test_all_failing_leaves_no_best(here: Path) -> None:
+    def failing(spec: StudySpec, log: object, note: object) -> Any:
+        return fast_objective.Raising(spec, here / "diary")
+
+    with pytest.raises(CompressError):
+        left(study_spec(trials=3), failing)
+    assert not list((here / "runs/fast").glob("best-*"))
+    assert json.loads((here / "runs/fast/pareto.json").read_text())["front"] == []
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_the_dashboard_shows_it(here: Path, storage: str) -> None:
+    pytest.importorskip("optuna_dashboard")
+    path = left(study_spec(trials=3, storage=storage))
+    where = {"sqlite": f"sqlite:///{path}/study.db", "journal": str(path / "journal.log")}[storage]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sysconfig.get_path("scripts")) / "optuna-dashboard"
+    command = [program, where, "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        studies = _get(port, "/api/studies")["study_summaries"]
+        assert [study["study_name"] for study in studies] == ["fast"]
+        detail = _get(port, f"/api/studies/{studies[0]['study_id']}?after=0")
+        assert [trial["state"] for trial in detail["trials"]] == ["Complete"] * 3
+        assert detail["directions"] == ["maximize", "minimize"]
+        key = {attr["key"] for attr in detail["trials"][0]["user_attrs"]}
+        assert {"outcome", "params", "score"} <= key
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _get(port: int, path: str) -> Any:
+    """As soon as the server answers."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

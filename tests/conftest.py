@@ -9,6 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that decides whether a change lands tries the same cases every time, however slow it is.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if "CI" in os.environ:
+    settings.load_profile("ci")
 
 # One thread, set before torch loads and inherited by child processes: a training test then gives the same
 # net on any number of cores, and a busy machine slows it instead of stalling it.

@@ -49,33 +49,23 @@ def decode(image: str | os.PathLike[str] | bytes, size: int, pad: bool = False) 
         BadImageError: (an InputError) the file is missing, truncated, or no image; it is named.
     """
     with opened(image) as file:
-        width, height = inner(*file.size, size) if pad else (size, size)
-        file.draft(None, (2 * width, 2 * height))
-        whole = rgb(file)
-        if pad:  # a TIFF turns by itself while it loads
-            width, height = inner(*whole.size, size)
-        small = whole.resize((width, height), Image.Resampling.BILINEAR)
-        turned = orientation(file)  # after loading, for the same reason
+        file.draft(None, (2 * size, 2 * size))
+        whole = on_black(rgb(file)) if pad else rgb(file)
+        square = whole.resize((size, size), Image.Resampling.BILINEAR)
+        turned = orientation(file)  # after loading, which turns a TIFF by itself
     if turned in UPRIGHT:
-        small = small.transpose(UPRIGHT[turned])
-    pixels = np.array(small, dtype=np.uint8)
-    return on_black(pixels, size) if pad else pixels
+        square = square.transpose(UPRIGHT[turned])
+    return np.array(square, dtype=np.uint8)
 
 
-def inner(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height of an image that keeps its shape and whose longer side is ``size``."""
-    longer = max(width, height)
-    return max(1, round(width * size / longer)), max(1, round(height * size / longer))
-
-
-def on_black(pixels: np.ndarray, size: int) -> np.ndarray:
-    """uint8 H x W x 3, no side above ``size``, in the middle of a black size x size x 3."""
-    height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
-        return pixels
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = pixels
+def on_black(image: Image.Image) -> Image.Image:
+    """In the middle of the smallest square that holds it."""
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(width, height)
+    square = Image.new("RGB", (side, side))
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square
 
 

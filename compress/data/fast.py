@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from compress.data.decode import decode, inner, on_black, orientation
+from compress.data.decode import decode, on_black, orientation
 
 Image_ = str | os.PathLike[str] | bytes
 How = Literal["reference", "fast", "reference-pad", "fast-pad"]  # how files become pixels; artifacts say it
@@ -65,20 +65,23 @@ def decode_fast(image: Image_, size: int, pad: bool = False) -> np.ndarray:
         BadImageError: (an InputError) see ``decode``.
     """
     data = _bytes(image)
-    found = None if data is None else at_scale(data, size, pad)
-    return decode(image, size, pad) if found is None else shrunk(*found, size, pad)
+    found = None if data is None else at_scale(data, size)
+    if found is None:
+        return decode(image, size, pad)
+    pixels, scale = found
+    return shrunk(np.asarray(on_black(Image.fromarray(pixels))) if pad else pixels, scale, size)
 
 
-def at_scale(data: bytes, size: int, pad: bool = False) -> tuple[np.ndarray, int] | None:
+def at_scale(data: bytes, size: int) -> tuple[np.ndarray, int] | None:
     """A JPEG as uint8 H x W x 3 at its smallest scale not below ``size``, and how many times smaller that is;
-    None for what ``decode`` must take. With ``pad`` the longer side is what must not be below it."""
+    None for what ``decode`` must take."""
     import simplejpeg
 
     shape = _plain(data)
-    if shape is None or (side := max(shape) if pad else min(shape)) < size:
+    if shape is None or min(shape) < size:
         return None
     height, width = shape
-    scale = next((s for s in _SCALES if side >= s * size), 1)
+    scale = next((s for s in _SCALES if min(shape) >= s * size), 1)
     least = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
     try:
         pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", **least)
@@ -87,22 +90,18 @@ def at_scale(data: bytes, size: int, pad: bool = False) -> tuple[np.ndarray, int
     return pixels, scale
 
 
-def shrunk(pixels: np.ndarray, scale: int, size: int, pad: bool = False) -> np.ndarray:
+def shrunk(pixels: np.ndarray, scale: int, size: int) -> np.ndarray:
     """uint8 H x W x 3 to size x size x 3; see ``at_scale``.
 
     After scaling, which averages already, an average over areas does, in half the time of Pillow's filter.
     """
-    height, width = pixels.shape[:2]
-    shape = inner(width, height, size) if pad else (size, size)
-    if (width, height) == shape:
-        small = pixels
-    elif scale == 1:
-        small = np.array(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
-    else:
-        import cv2
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    if scale == 1:
+        return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    import cv2
 
-        small = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
-    return on_black(small, size) if pad else small
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _bytes(image: Image_) -> bytes | None:

@@ -173,11 +173,7 @@ def test_padding_is_the_competitions_square_pad(height: int, width: int) -> None
     got = decode(_save(Image.fromarray(pixels), "PNG"), 32, pad=True)
     want = padded_then_resized(pixels, 32)
     assert got.shape == want.shape
-    assert _close(got, want, 4.0)  # but for the row or column where the bar begins
-    assert (np.abs(got.astype(int) - want.astype(int)).max(axis=2) > 8).mean() < 0.1
-    bar = 32 - round(32 * min(height, width) / max(height, width))
-    black = (got == 0).all(axis=2)
-    assert max(black.all(axis=0).sum(), black.all(axis=1).sum()) == bar
+    assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
 
 
 def test_padding_a_square_changes_nothing() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +19,8 @@ from compress.commands.data import group as data_commands
 from compress.commands.doctor import doctor
 from compress.commands.plan import plan
 from compress.commands.submit import submit
-from compress.errors import CompressError, InputError
-
-_INTERRUPTED = "interrupted: the same command goes on from here"
+from compress.errors import CompressError
+from compress.exits import call, fail
 
 app = typer.Typer(
     add_completion=False,
@@ -184,40 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     } | {group.name for group in app.registered_groups if group.name}
     if args and not args[0].startswith("-") and args[0] not in commands:
         if not _looks_like_file(args[0]):
-            return _fail([_unknown(args[0], sorted(commands))], 2)
+            return fail([_unknown(args[0], sorted(commands))], 2)
         args.insert(0, "run")
-    try:
-        code = int(app(args, prog_name="python -m compress", standalone_mode=False) or 0)
-        return _fail([_INTERRUPTED], 130) if code == 130 else code  # typer took the Ctrl-C and says nothing
-    except CompressError as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(
-            error.problems if isinstance(error, InputError) else [f"error: {error}"], error.exit_code
-        )
-    except KeyboardInterrupt:
-        return _fail([_INTERRUPTED], 130)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if hasattr(error, "format_message"):  # what click says of a wrong command line
-            return _fail([error.format_message()], 2)
-        if type(error).__name__ == "Abort":
-            return _fail([_INTERRUPTED], 130)
-        if (failed := _os_error(error)) is not None:
-            where = f"{failed.filename}: " if failed.filename else ""
-            return _fail([f"error: {where}{failed.strerror or failed}"], 1)
-        return _fail(
-            [f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"], 1
-        )
-
-
-def _os_error(error: BaseException) -> OSError | None:
-    """A full or read-only disk, a file where a folder should be; torch.save wraps it in a RuntimeError."""
-    if isinstance(error, OSError):
-        return error
-    behind = error.__cause__ or error.__context__
-    return behind if isinstance(error, RuntimeError) and isinstance(behind, OSError) else None
+    return call(app, args, "python -m compress", debug=debug)
 
 
 def _looks_like_file(word: str) -> bool:
@@ -230,12 +197,6 @@ def _unknown(word: str, commands: Sequence[str]) -> str:
     near = get_close_matches(word, commands, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{word}: neither a recipe (.yaml) nor one of {', '.join(commands)}{hint}"
-
-
-def _fail(lines: Sequence[str], code: int) -> int:
-    for line in lines:
-        print(line, file=sys.stderr)
-    return code
 
 
 def _console() -> Any:

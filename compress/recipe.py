@@ -35,7 +35,7 @@ from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.runtimes.openvino_runtime import OpenvinoRuntime
 from compress.runtimes.tensorrt_runtime import TensorrtRuntime
 from compress.runtimes.torch_runtime import TorchRuntime
-from compress.spec import Spec, digest
+from compress.spec import Spec, digest, refusal
 from compress.spectree import at, kind_of, spec_at, specs_in
 from compress.stages.base import Stage
 from compress.stages.quantize import Quantize
@@ -122,34 +122,14 @@ class Recipe(Spec):
     def _possible_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         wrong = list(misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]))
         if wrong:
-            raise ValidationError.from_exception_data(
-                cls.__name__,
-                [
-                    {
-                        "type": PydanticCustomError("value_error", "{text}", {"text": text}),
-                        "loc": (i,),
-                        "input": stages[i],
-                    }
-                    for i, text in wrong
-                ],
-            )
+            raise refusal(cls.__name__, [((i,), text) for i, text in wrong], stages)
         return stages
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         found = [*_unused_retries(self.gate, self.stages), *_ablation(self.ablation, self.stages)]
         if found:
-            raise ValidationError.from_exception_data(
-                type(self).__name__,
-                [
-                    {
-                        "type": PydanticCustomError("value_error", "{text}", {"text": problem.text}),
-                        "loc": problem.path,
-                        "input": self,
-                    }
-                    for problem in found
-                ],
-            )
+            raise refusal(type(self).__name__, [(problem.path, problem.text) for problem in found], self)
         return self
 
     @classmethod

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from compress.errors import CompressError, InputError
-
-_INTERRUPTED = "interrupted: the same command goes on from here"
+from compress.exits import call
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -40,36 +37,8 @@ def search(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; gives the exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in args
-    args = [arg for arg in args if arg != "--debug"]
-    try:
-        code = int(app(args, prog_name="python -m search", standalone_mode=False) or 0)
-        return _fail([_INTERRUPTED], 130) if code == 130 else code
-    except CompressError as error:
-        if debug:
-            traceback.print_exc()
-        lines = error.problems if isinstance(error, InputError) else [f"error: {error}"]
-        return _fail(lines, error.exit_code)
-    except KeyboardInterrupt:
-        return _fail([_INTERRUPTED], 130)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if hasattr(error, "format_message"):  # what click says of a wrong command line
-            return _fail([error.format_message()], 2)
-        if type(error).__name__ == "Abort":
-            return _fail([_INTERRUPTED], 130)
-        if isinstance(error, OSError):
-            where = f"{error.filename}: " if error.filename else ""
-            return _fail([f"error: {where}{error.strerror or error}"], 1)
-        text = f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"
-        return _fail([text], 1)
-
-
-def _fail(lines: Sequence[str], code: int) -> int:
-    for line in lines:
-        print(line, file=sys.stderr)
-    return code
+    plain = [arg for arg in args if arg != "--debug"]
+    return call(app, plain, "python -m search", debug=plain != args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from compress import yamlio
 from compress.data.competition import with_training
@@ -19,7 +18,7 @@ from compress.models.zoo import ModelSpec, TorchvisionModel
 from compress.reading import read_spec
 from compress.recipe import DataSpec, RuntimeSpec, StageSpec
 from compress.runtimes.auto import AutoRuntime
-from compress.spec import Spec, digest
+from compress.spec import Spec, digest, refusal
 from compress.train import TrainSpec
 from search.joint import Choices, out_of_order, problems
 from search.samplers import SamplerSpec, Tpe
@@ -132,17 +131,7 @@ class StudySpec(Spec):
     def _fits_together(self) -> StudySpec:
         found = _all_misfits(self)
         if found:
-            raise ValidationError.from_exception_data(
-                type(self).__name__,
-                [
-                    {
-                        "type": PydanticCustomError("value_error", "{text}", {"text": problem.text}),
-                        "loc": problem.path,
-                        "input": self,
-                    }
-                    for problem in found
-                ],
-            )
+            raise refusal(type(self).__name__, [(problem.path, problem.text) for problem in found], self)
         return self
 
     @classmethod

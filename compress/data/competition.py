@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from compress import yamlio
 from compress.data.folder import FolderData
 from compress.errors import InputError
-from compress.spec import Spec
+from compress.spec import Spec, refusal
 
 _POLICIES = ("randaugment_train", "simple_augment_train")
 
@@ -185,15 +184,7 @@ def with_training(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _at(title: str, where: tuple[str, ...], found: Any, error: InputError, name: str = "") -> ValidationError:
     """The problems of a file, as those of the key that names it."""
-    details: list[InitErrorDetails] = [
-        {
-            "type": PydanticCustomError("value_error", "{text}", {"text": name + text}),
-            "loc": where,
-            "input": found,
-        }
-        for text in error.problems
-    ]
-    return ValidationError.from_exception_data(title, details)
+    return refusal(title, [(where, name + text) for text in error.problems], found)
 
 
 def _explained(error: Mapping[str, Any], spec: type[Spec]) -> str:

@@ -171,7 +171,7 @@ def test_damaged_files_end_as_they_did(place: int, byte: int, cut: bool) -> None
         assert isinstance(want, str)
         assert got == want
     else:
-        assert off(got, want) < 8.0  # a damaged quantisation table makes all contrasts, and so this, larger
+        assert off(got, want) < 25.0  # damaged tables make contrasts, and so differences, much larger
 
 
 def test_paths_and_missing_files(tmp_path: Path) -> None:

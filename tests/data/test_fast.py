@@ -171,7 +171,10 @@ def test_damaged_files_end_as_they_did(place: int, byte: int, cut: bool) -> None
         assert isinstance(want, str)
         assert got == want
     else:
-        assert off(got, want) < 25.0  # damaged tables make contrasts, and so differences, much larger
+        in_tables = not cut and place < whole.index(
+            b"\xff\xda"
+        )  # they make contrasts, so differences, larger
+        assert off(got, want) < (25.0 if in_tables else 3.0)
 
 
 def test_paths_and_missing_files(tmp_path: Path) -> None:

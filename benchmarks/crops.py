@@ -26,10 +26,10 @@ import typer
 from PIL import Image
 
 from compress.data.bars import cores
-from compress.data.boxes import Boxes, Photo
-from compress.data.boxes_coco import read_boxes
-from compress.data.crops import make_crops, plan_crops
-from compress.data.crops_spec import CropSpec
+from compress.data.crops.boxes import Boxes, Photo
+from compress.data.crops.coco import read_boxes
+from compress.data.crops.make import make_crops, plan_crops
+from compress.data.crops.spec import CropSpec
 
 SIZE, EACH = (1600, 1200), 3
 SPEC = CropSpec(classes="categories", drop=(), iou=None, max_aspect=None)

@@ -41,6 +41,7 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
     value = Recipe.from_yaml(recipe, set_ or ())
     from compress.chain import run as run_chain
     from compress.report.run_folder import RunFolder
+    from compress.report.summary import headline
     from compress.report.tables import rows, show
     from compress.store import Store
 
@@ -58,6 +59,7 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
         log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
     report = folder.report
     show(rows(report))
+    print(headline(report))
     final, (low, high) = report["final"], report["final"]["score_test_interval"]
     print(
         f"final: {final['label']}, score_test {final['score_test']:.3f} "
@@ -83,8 +85,9 @@ def report(
     if page := rewrite(run):
         print(page)
         return
-    from compress.bench_report import add_timing, show_elsewhere
+    from compress.bench.report import add_timing, show_elsewhere
     from compress.report.run_folder import read_report, write_report
+    from compress.report.summary import headline
     from compress.report.tables import rows, show
 
     content = read_report(run)
@@ -92,6 +95,7 @@ def report(
         content = add_timing(content, run, timing)
     write_report(run, content)
     show(rows(content), title=content["recipe"]["name"])
+    print(headline(content))
     show_elsewhere(content)
     print(f"{run}/report.html")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.gate import Evidence, decide
 from compress.judging import Beside
 from compress.lab import Lab
-from compress.paired import Draws, Points, noisy
+from compress.paired import Draws, Points
 from compress.scoring import Scored
 from compress.spec import digest
 from compress.step import Score, Step
@@ -218,7 +218,7 @@ def _evidence(lab: Lab, parent: Score, candidate: Score, beside: Beside) -> Evid
     draws = Draws.of(lab.splits.val.targets)
     resampled = Points(metric, candidate, draws, "val")
     before = resampled.of(parent, beside.parent_ratio)
-    after = resampled.of(candidate, beside.parent_ratio * noisy(beside.ratio, draws.samples))
+    after = resampled.of(candidate, beside.parent_ratio * beside.ratio.drawn(draws.samples))
     return Evidence(
         parent=min(parent.points_val, points(parent, beside.parent_ratio)),
         candidate=candidate.points_val,

@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.chain import stage_epochs
 from compress.lab import Lab
-from compress.layer_times import LayerLine, layer_lines
+from compress.layers.times import LayerLine, layer_lines
 from compress.measure.counters import count
 from compress.runtimes.profiling import has_profiler, profile
 

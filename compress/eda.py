@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from compress.data.cache import Decoded, decoded, derived
-from compress.data.eda import Eda, Group
-from compress.data.eda_colour import pixel_stats
-from compress.data.eda_duplicates import Pair, find_pairs, groups_of
-from compress.data.eda_features import NAME, simple_features
-from compress.data.eda_labels import LabelCheck, check_labels
-from compress.data.eda_photos import Photo, read_photos
+from compress.data.eda.colour import pixel_stats
+from compress.data.eda.duplicates import Pair, find_pairs, groups_of
+from compress.data.eda.facts import Eda, Group
+from compress.data.eda.features import NAME, simple_features
+from compress.data.eda.labels import LabelCheck, check_labels
+from compress.data.eda.photos import Photo, read_photos
 from compress.data.scan import Tree, scan_any
 from compress.errors import InputError
 

@@ -38,3 +38,14 @@ class MissingExtraError(InputError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} is not installed: pip install 'beyondnas[{extra}]'")
+
+
+def os_error(error: BaseException) -> OSError | None:
+    """The system's error in or behind another: a full or read-only disk, a file where a folder should be.
+
+    torch.save wraps it in a RuntimeError.
+    """
+    if isinstance(error, OSError):
+        return error
+    behind = error.__cause__ or error.__context__
+    return behind if isinstance(error, RuntimeError) and isinstance(behind, OSError) else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, os_error
 
 _INTERRUPTED = "interrupted: the same command goes on from here"
 
@@ -47,15 +47,7 @@ def _told(error: Exception) -> tuple[Sequence[str], int]:
         return [error.format_message()], 2
     if type(error).__name__ == "Abort":
         return [_INTERRUPTED], 130
-    if (failed := _os_error(error)) is not None:
+    if (failed := os_error(error)) is not None:
         where = f"{failed.filename}: " if failed.filename else ""
         return [f"error: {where}{failed.strerror or failed}"], 1
     return [f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"], 1
-
-
-def _os_error(error: BaseException) -> OSError | None:
-    """A full or read-only disk, a file where a folder should be; torch.save wraps it in a RuntimeError."""
-    if isinstance(error, OSError):
-        return error
-    behind = error.__cause__ or error.__context__
-    return behind if isinstance(error, RuntimeError) and isinstance(behind, OSError) else None

@@ -67,29 +67,41 @@ class Evidence:
 
 
 def decide(gate: Gate, seen: Evidence) -> tuple[bool, str]:
-    """Keep or not, and why in one line.
+    """Keep or not, and in one line why, by what figures and how sure that is.
 
     A time interval that contains 1 is a tie: by the measured score the candidate must then be better at
     equal time too, so that noise in the clock alone never keeps a stage. A gate with a confidence goes by
     the resamples, which have that noise in them.
     """
-    ratio = seen.ratio
-    points = max(seen.candidate, seen.tied) if ratio.tie else seen.candidate
-    time = f"time x{ratio.low:.3f} to x{ratio.high:.3f} of its parent's" + (", a tie" if ratio.tie else "")
-    low, high = seen.interval
-    noise = "noise alone could do that" if low <= 0 <= high else "more than noise"
-    change = f"{seen.parent:.3f} -> {points:.3f} (95 % {low:+.3f} to {high:+.3f}: {noise})"
-    line = f"timed side by side, score_val {change}, {time}"
+    points = max(seen.candidate, seen.tied) if seen.ratio.tie else seen.candidate
+    figures = _figures(seen, points)
     if gate == "always":
-        return True, f"gate always; {line}"
-    if gate == "better":
-        kept = points < seen.parent
-        return kept, f"{'better' if kept else 'not better'}; {line}"
-    aim = "better" if gate.within is None else f"within {gate.within:g} points"
-    if gate.confidence is not None:
-        share = seen.share(gate.within)
-        kept = share >= gate.confidence
-        sure = f"in {share:.1%} of the resamples, {'' if kept else 'not the '}{gate.confidence:.0%} asked for"
-        return kept, f"{aim} {sure}; {line}"
-    kept = points <= seen.parent + (gate.within or 0.0)
-    return kept, f"{aim if kept else aim.replace('within', 'beyond')}; {line}"
+        return True, f"gate always; {figures}"
+    within, confidence = (None, None) if gate == "better" else (gate.within, gate.confidence)
+    aim = "better" if within is None else f"within {within:g} points"
+    share = seen.share(within)
+    if confidence is not None:
+        kept = share >= confidence
+        asked = f"{'' if kept else 'not the '}{confidence:.0%} asked for"
+        return kept, f"{aim} in {share:.1%} of the resamples, {asked}; {figures}"
+    kept = points < seen.parent if within is None else points <= seen.parent + within
+    if not kept:
+        return False, f"{'not better' if within is None else aim.replace('within', 'beyond')}; {figures}"
+    high = seen.interval[1]
+    if high < 0 if within is None else high <= within:
+        return True, f"{aim}; {figures}"
+    how_sure = f"not for sure: in {share:.0%} of the resamples of val and the clock"
+    return True, f"{aim} as measured ({how_sure}), which is all this gate asks; {figures}"
+
+
+def _figures(seen: Evidence, points: float) -> str:
+    """The change of the score, whether noise could have made it, and the time: what decided, for a person."""
+    low, high = seen.interval
+    noise = "may be noise" if low <= 0 <= high else "more than noise"
+    score = f"score_val {seen.parent:.3f} -> {points:.3f} beside its parent"
+    change = f"{score} ({noise}: 95 % of the change {low:+.3f} to {high:+.3f})"
+    ratio = seen.ratio
+    time = f"time x{ratio.low:.3f} to x{ratio.high:.3f} of its parent's"
+    if not ratio.tie:
+        return f"{change}, {time}"
+    return f"{change}, {time}: a tie" + (", so no gain in time counts" if seen.candidate < seen.tied else "")

@@ -14,7 +14,7 @@ from compress import __version__
 from compress.data.pictures import Pictures
 from compress.errors import CompressError, InputError, NoEffectError
 from compress.inputs import backbone_of, code_of, content_of, fingerprint, seeded, splits_of
-from compress.measure.counters import machine
+from compress.measure.machine import machine
 from compress.outside import Outside
 from compress.scoring import Scorer
 from compress.spec import digest
@@ -110,7 +110,9 @@ class Lab:
         self.trained = net
         may = getattr(self.recipe.data, "decode", None) == "auto"
         given = (self.recipe.metric, self.splits, self.calib, self.store, self.pictures)
-        self.scorer = Scorer(self._runtime(net), *given, may_decode_fast=may, outside=self.outside)
+        self.scorer = Scorer(
+            self._runtime(net), *given, may_decode_fast=may, outside=self.outside, log=self.log
+        )
         return self.scorer
 
     def context(self, work: Path, size: int | None = None) -> Context:
@@ -124,7 +126,7 @@ class Lab:
             seed=self.recipe.seed,
             bench=self.measuring,
             work=work,
-            remember=self._remember,
+            remember=self.remember,
             log=self.log,
             progress=self.progress,
             resized=self.pictures.at,
@@ -242,7 +244,8 @@ class Lab:
             self.store.put_net(key, net)
             return net, False
 
-    def _remember(self, what: Any, make: Callable[[Path], Net]) -> Net:
+    def remember(self, what: Any, make: Callable[[Path], Net]) -> Net:
+        """The net of ``make``, given a folder for unfinished work, from when ``what`` was first asked for."""
         key = digest("remembered", what, self.splits.fingerprint, self.recipe.seed, versions())
         with self.store.lock(key):
             net = self.store.net(key)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.measure.counters import machine
+from compress.measure.machine import machine
 from compress.runtimes.auto import times_everywhere
 from compress.spec import digest
 from compress.store import Store, source_digest

@@ -1,4 +1,4 @@
-"""Points of several nets on the same resampled images, and with the clock's noise: for paired intervals.
+"""Points of several nets on the same resampled images: for paired intervals.
 
 The bootstrap is stratified, as in ``compress.measure.quality``. Here each sample says how often it holds
 each image, so that nets of different runs can share the samples, however many nets there are.
@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from compress.measure.score import Metric
-    from compress.ratio import Ratio
     from compress.step import Score
 
 Floats = NDArray[np.float64]
 Split = Literal["val", "test"]
-_Z = 1.959964  # of a normal's 95 %
 
 
 @dataclass(frozen=True)
@@ -88,15 +86,3 @@ class Points:
         )
         each = zip(self._metrics, self.f1(score), times, strict=True)
         return np.array([m.points(f1=float(f1), time=float(t), macs=score.macs) for m, f1, t in each])
-
-
-def log_spread(ratio: Ratio) -> float:
-    """Standard deviation of the logarithm of a time ratio, from its 95 % interval."""
-    return float(np.log(ratio.high) - np.log(ratio.low)) / (2 * _Z)
-
-
-def noisy(ratio: Ratio, samples: int, seed: int = 0) -> Floats:
-    """A time ratio drawn from the log-normal that has its median and 95 % interval."""
-    noise = np.random.default_rng((seed, 1)).standard_normal(samples)
-    drawn: Floats = ratio.median * np.exp(log_spread(ratio) * noise)
-    return drawn

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from compress.data.fast import How, is_fast, is_padded, way
 from compress.judging import Beside, Session, judge
 from compress.latency_table.table import LatencyTable
-from compress.measure.counters import count, machine
+from compress.measure.counters import count
 from compress.measure.endtoend import KINDS, Agreement, Kind, encoded, one_call
 from compress.measure.latency import Loads, interleaved
+from compress.measure.machine import machine
 from compress.measure.quality import Quality, evaluate
 from compress.measure.score import Metric
 from compress.measure.sections import bound
@@ -76,6 +77,7 @@ class Scorer:
         pictures: where the splits' images come from, for other sizes and the end-to-end time.
         may_decode_fast: whether to look if fast decoding of files gives the labels of the reference.
         outside: the model of ``metric.baseline``.
+        log: gets what is to be known of a timing that a stage asked for.
         baseline: set once the baseline is scored; every ratio is relative to it.
     """
 
@@ -87,7 +89,9 @@ class Scorer:
     pictures: Pictures
     may_decode_fast: bool = False
     outside: Outside | None = None
+    log: Callable[[str], None] = print
     baseline: Scored | None = field(default=None)
+    _warned: set[str] = field(default_factory=set, init=False)
 
     @property
     def runtime(self) -> str:
@@ -101,9 +105,8 @@ class Scorer:
 
     def ratio(self, candidate: Net, reference: Net) -> Ratio:
         """Time of one net over another's, both exported, batch 1."""
-        with self._exported(candidate) as new, self._exported(reference) as old:
-            runs = {"new": self._loads("model", new), "old": self._loads("model", old)}
-            return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
+        with self.exported(candidate) as new, self.exported(reference) as old:
+            return self.ratio_of(new, old)
 
     def ratio_modules(self, candidate: nn.Module, reference: nn.Module, example: Tensor) -> Ratio:
         """Time of one bare module over another's; both take ``example``, batch 1."""
@@ -113,7 +116,7 @@ class Scorer:
             for name, module in {"new": candidate, "old": reference}.items():
                 artifact = self.spec.export(module.eval(), example, Path(folder) / name)
                 runs[name] = Loads(partial(self._bare, artifact, value))
-            return interleaved(runs, reference="old", cores=self.spec.threads)["new"].ratio
+            return self._compared(runs)
 
     def predict_ms(self, net: Net) -> float | None:
         """Milliseconds of a net by the latency table; None where this machine has none, or for int8."""
@@ -133,8 +136,26 @@ class Scorer:
 
     def f1(self, net: Net, data: ImageSet) -> float:
         """Macro F1 of the exported net."""
-        with self._exported(net) as shipped:
-            return self._quality(shipped, data, self.pictures.how).f1
+        with self.exported(net) as shipped:
+            return self.f1_of(shipped, data)
+
+    # The same of nets that are exported already -------------------------------------------------
+
+    @contextmanager
+    def exported(self, net: Net) -> Iterator[Shipped]:
+        """Exported for as long as it is looked at."""
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = export_net(net, self.spec, Path(folder) / "net")
+            yield Shipped(folder, self.spec, artifact, net.preprocess.size, self.pictures.how)
+
+    def ratio_of(self, candidate: Shipped, reference: Shipped) -> Ratio:
+        """Time of one over another's, batch 1."""
+        runs = {"new": self._loads("model", candidate), "old": self._loads("model", reference)}
+        return self._compared(runs)
+
+    def f1_of(self, shipped: Shipped, data: ImageSet) -> float:
+        """Macro F1."""
+        return self._quality(shipped, data, self.pictures.how).f1
 
     # What the chain asks ------------------------------------------------------------------------
 
@@ -258,6 +279,14 @@ class Scorer:
         timed = interleaved(runs, reference=at, against=beside, seconds=seconds, cores=self.spec.threads)
         return Session.of(timed["new"], timed[beside], timed[at])
 
+    def _compared(self, runs: dict[str, Loads]) -> Ratio:
+        """Time of new over old; a warning reaches the log, once as long as it stays the same."""
+        timed = interleaved(runs, reference="old", cores=self.spec.threads)["new"]
+        if timed.warning and timed.warning not in self._warned:
+            self._warned.add(timed.warning)
+            self.log(f"timing for a stage: {timed.warning}")
+        return timed.ratio
+
     def _bare(self, artifact: Artifact, value: np.ndarray) -> Callable[[], object]:
         return bound(self.spec.load(artifact), value)
 
@@ -267,12 +296,6 @@ class Scorer:
     @cached_property
     def _photos(self) -> list[bytes]:
         return encoded(self.splits.test, self.pictures.root)
-
-    @contextmanager
-    def _exported(self, net: Net) -> Iterator[Shipped]:
-        with tempfile.TemporaryDirectory() as folder:
-            artifact = export_net(net, self.spec, Path(folder) / "net")
-            yield Shipped(folder, self.spec, artifact, net.preprocess.size, self.pictures.how)
 
 
 def _shipped(outside: Outside) -> Shipped:

@@ -23,12 +23,21 @@ def search(
     trials: Annotated[
         int | None, typer.Option(help="Candidates to train in all; more go on with it.")
     ] = None,
+    one_shot: Annotated[
+        bool,
+        typer.Option(
+            "--one-shot",
+            help="Train one supernet instead of each candidate, as study NAME-one-shot; for more see the "
+            "study's key one_shot.",
+        ),
+    ] = False,
 ) -> None:
     """Search a net for this machine; run again, it goes on where it stopped."""
-    from search.spec import StudySpec
+    from search.spec import StudySpec, as_one_shot
 
     overrides = [*(set_ or ()), *([f"trials={trials}"] if trials is not None else [])]
     spec = StudySpec.from_yaml(study, overrides)
+    spec = as_one_shot(spec) if one_shot else spec
     from search.command import run
 
     run(spec)

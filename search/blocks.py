@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -47,32 +47,29 @@ class _Repeated(Block, ABC):
     repeat: Wholes = Field(1, description="Times in a row, before depth_multiple.")
 
 
-class Conv(_Repeated):
+class _Plain(_Repeated, ABC):
+    channels: Wholes = Field(description="Of the output, before width_multiple.")
+    kernel: Kernels = 3
+    stride: Strides = 1
+    activation: Activations = "ReLU"
+    groups: ClassVar[tuple[int, ...]] = ()  # the argument, where the row has one
+
+    def row(self, pick: Pick, stride: int) -> list[Any]:
+        args = [pick("channels"), pick("kernel"), stride, None, *self.groups, pick("activation")]
+        return [pick("repeat"), self.kind, args]
+
+
+class Conv(_Plain):
     """Convolution, batch norm, activation; the stride is that of the last one."""
 
     kind: Literal["Conv"] = "Conv"
-    channels: Wholes = Field(description="Of the output, before width_multiple.")
-    kernel: Kernels = 3
-    stride: Strides = 1
-    activation: Activations = "ReLU"
-
-    def row(self, pick: Pick, stride: int) -> list[Any]:
-        args = [pick("channels"), pick("kernel"), stride, None, 1, pick("activation")]
-        return [pick("repeat"), "Conv", args]
+    groups: ClassVar[tuple[int, ...]] = (1,)
 
 
-class DWConv(_Repeated):
+class DWConv(_Plain):
     """The same with as many groups as divide both channel counts."""
 
     kind: Literal["DWConv"] = "DWConv"
-    channels: Wholes = Field(description="Of the output, before width_multiple.")
-    kernel: Kernels = 3
-    stride: Strides = 1
-    activation: Activations = "ReLU"
-
-    def row(self, pick: Pick, stride: int) -> list[Any]:
-        args = [pick("channels"), pick("kernel"), stride, None, pick("activation")]
-        return [pick("repeat"), "DWConv", args]
 
 
 class InvertedResidualv2(_Repeated):

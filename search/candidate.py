@@ -25,12 +25,14 @@ class Candidate:
         image_size: side of the images, pixels.
         train: what it changes in the recipe's ``train``; ``augment`` is merged into one of the same kind.
         values: other values of the recipe that were drawn with it, by key path: ``stages[0].target``.
+        places: where in the space each row but the head's was drawn: ``slot3.InvertedResidualv3``.
     """
 
     model: dict[str, Any]
     image_size: int
     train: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -46,7 +48,7 @@ class Candidate:
 
     @cached_property
     def key(self) -> str:
-        """20 hex digits of all but the names: two trials of one key would be the same work."""
+        """20 hex digits of all but names and places: two trials of one key would be the same work."""
         return spec.digest(self.digest, self.train, self.values)
 
     def training(self, base: TrainSpec) -> TrainSpec:
@@ -69,12 +71,13 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; ``from_dict`` gives an equal candidate."""
-        train = {"train": self.train, "values": self.values}
-        return {"model": self.model, "image_size": self.image_size, **train}
+        drawn = {"train": self.train, "values": self.values, "places": list(self.places)}
+        return {"model": self.model, "image_size": self.image_size, **drawn}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Candidate:
-        return cls(dict(data["model"]), int(data["image_size"]), dict(data["train"]), dict(data["values"]))
+        model, size, places = dict(data["model"]), int(data["image_size"]), tuple(data.get("places", ()))
+        return cls(model, size, dict(data["train"]), dict(data["values"]), places)
 
 
 def _flow(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.records import Record, front
+from search.records import Record, comparable, front
 
 if TYPE_CHECKING:
     from compress.measure.score import Require
@@ -15,9 +15,9 @@ COSTS = ("ms", "params", "macs")
 
 
 def choices(spec: StudySpec, records: Sequence[Record]) -> dict[str, Record]:
-    """The best by each rule of what was evaluated within the limits: ``score``, ``knee`` and, where
+    """The best by each rule of what is comparable: ``score``, ``knee`` and, where
     ``metric.require`` is met, ``constraint``."""
-    found = [record for record in records if record.outcome == "evaluated" and record.feasible]
+    found = comparable(records)
     if not found:
         return {}
     chosen = {"score": min(found, key=lambda r: (r.measured["score"], r.number))}

@@ -9,8 +9,9 @@ from compress.errors import CompressError
 from search import figures, outputs
 from search.choose import choices
 from search.conduct import BASE, conduct
+from search.finals import records_of
 from search.folder import StudyFolder
-from search.objective import measuring
+from search.one_shot import objective_of
 from search.records import Record, counted, front
 from search.spec import DIRECTIONS, StudySpec
 from search.storage import open_study
@@ -34,7 +35,7 @@ def run(spec: StudySpec) -> None:
             log(f"what another study or run of that name left is now {folder.moved}")
         stopped = None
         try:
-            stopped = conduct(spec, folder, measuring, log)
+            stopped = conduct(spec, folder, objective_of, log)
         finally:  # also on Ctrl-C
             records = _close(spec, folder)
         done = counted(records)
@@ -49,7 +50,7 @@ def run(spec: StudySpec) -> None:
 def _close(spec: StudySpec, folder: StudyFolder) -> list[Record]:
     """Write every file, print the table."""
     study = open_study(spec, folder.path)
-    records = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
+    records = records_of(study)
     base = study.user_attrs.get(BASE, {})
     if not base:
         return records  # ended before the baseline was measured

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError, InputError
-from search import outputs
+from search import finals, outputs
 from search.claims import Claims
+from search.clock import Clock
 from search.folder import StudyFolder
 from search.spec import StudySpec
 from search.storage import open_study
+from search.study import BASE as BASE
 from search.study import Loop, Objective
 
 if TYPE_CHECKING:
@@ -23,11 +25,9 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 Make = Callable[[StudySpec, Log, Log], Objective]
 
-BASE = "baseline"  # the study's attribute with the baseline's measurements
-
 
 def conduct(spec: StudySpec, folder: StudyFolder, make: Make, log: Log) -> str | None:
-    """Go on with the study in ``folder`` until its trials are done.
+    """Go on with the study in ``folder`` until its trials are done or its hours are over.
 
     Args:
         make: the objective of this or another process, of the study, its log and one for details; a function
@@ -42,10 +42,16 @@ def conduct(spec: StudySpec, folder: StudyFolder, make: Make, log: Log) -> str |
     objective = make(spec, log, folder.log)
     study = open_study(spec, folder.path)
     if BASE not in study.user_attrs:
-        study.set_user_attr(BASE, objective.baseline_values())
+        with Clock(study):
+            study.set_user_attr(BASE, objective.baseline_values())
     if spec.workers > 1:
-        return _side_by_side(spec, folder, make)
-    return _loop(spec, folder, study, objective, log)
+        stopped = _side_by_side(spec, folder, make)
+    else:
+        stopped = _loop(spec, folder, study, objective, log)
+    if isinstance(objective, finals.Finishing):
+        with Clock(study):
+            finals.finish(spec, study, objective, folder.path, log)
+    return stopped
 
 
 def _loop(
@@ -58,7 +64,7 @@ def _loop(
 ) -> str | None:
     claims = Claims(folder.path / "claims")
     loop = Loop(spec, study, objective, claims, log, going=going)
-    loop.told = lambda: outputs.write(folder.path, spec, loop.records(), study.user_attrs[BASE])
+    loop.told = lambda: outputs.write(folder.path, spec, finals.records_of(study), study.user_attrs[BASE])
     loop.run()
     return loop.stopped
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.report.charts.scatter import HEIGHT, axes
 from compress.report.figures import write_figures
-from compress.report.marks import Dot, Figure, Line, Mark, Text, grid, scale, ticks
+from compress.report.marks import Dot, Figure, Line, Text
 from search.choose import COSTS
 from search.records import Record, front
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from search.spec import StudySpec
 
-_HEIGHT, _TOP = 340, 24
 _UNITS = {"ms": "milliseconds an image", "params": "parameters", "macs": "multiply-accumulates"}
 
 
@@ -34,24 +34,14 @@ def write(path: Path, spec: StudySpec, study: optuna.Study, records: Sequence[Re
 def f1_against(cost: str, records: Sequence[Record], base: Mapping[str, float]) -> Figure:
     """Every evaluated candidate, the front joined, the baseline marked; F1 is on val."""
     found = [record for record in records if record.outcome == "evaluated"]
+    others = "with shared weights" if any(record.shared for record in found) else "other trials"
     best = front(found, {"f1": "maximize", cost: "minimize"})
     numbers = {record.number for record in best}
     points = [(record.measured[cost], record.measured["f1"]) for record in found]
     if base:
         points.append((base[cost], base["f1"]))
     costs, f1s = zip(*points, strict=True)
-    pad, right = 0.08 * (max(f1s) - min(f1s) or 0.1), 1.08 * max(costs)
-    low, high = max(0.0, min(f1s) - pad), min(1.0, max(f1s) + pad)
-    x, y = scale(0.0, right), scale(low, high, _HEIGHT, _TOP)
-    marks: list[Mark] = []
-    for value in ticks(low, high):
-        text = Text(0, y(value) - 4, f"{value:g}", "muted", size=12, halo=True)
-        marks += [Line(0, y(value), 1, y(value)), text]
-    marks += grid(ticks(0, right), x, _HEIGHT, _HEIGHT + 5)
-    marks += [
-        Text(0, 8, "F1 on val, up is better", "muted", size=12),
-        Text(1, _HEIGHT + 38, f"{_UNITS[cost]}, left is better", "muted", "end", size=12),
-    ]
+    x, y, marks = axes(costs, f1s, "F1 on val", _UNITS[cost])
     ordered = sorted(best, key=lambda record: record.measured[cost])
     for one, two in pairwise(ordered):
         ends = [(x(r.measured[cost]), y(r.measured["f1"])) for r in (one, two)]
@@ -73,11 +63,11 @@ def f1_against(cost: str, records: Sequence[Record], base: Mapping[str, float]) 
         summary=" ".join(
             f"trial {r.number}: F1 {r.measured['f1']:.3f}, {r.measured[cost]:.4g}." for r in ordered
         ),
-        height=_HEIGHT + 44,
+        height=HEIGHT,
         marks=tuple(marks),
         columns=("trial", "F1 val", cost, "on the front"),
         rows=tuple(rows),
-        legend=(("accent", "on the front"), ("pale", "other trials"), ("worse", "baseline")),
+        legend=(("accent", "on the front"), ("pale", others), ("worse", "baseline")),
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.errors import InputError
+from compress import folders
 from compress.store import move_aside, write_text
 from search.spec import StudySpec
 
@@ -30,27 +29,16 @@ class StudyFolder:
         Raises:
             InputError: another study or run of that name is going on.
         """
-        from filelock import FileLock, Timeout
-
         path = root / spec.name
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{spec.name}.lock")  # the same as a run's
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
-        try:
+        with folders.held(path):  # as a run of that name does
             moved = move_aside(path) if path.exists() and not _of(path, spec) else None
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / _FILE, f"# {spec.identity}\n{spec.to_yaml()}")
             yield cls(path, moved)
-        finally:
-            lock.release()
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``; several workers may."""
-        with (self.path / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        folders.log(self.path, line)
 
 
 def _of(path: Path, spec: StudySpec) -> bool:

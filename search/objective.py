@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from optuna import Trial
 
     from compress.net import Net
-    from compress.scoring import Scored, Scorer
+    from compress.scoring import Scored, Scorer, Shipped
+    from compress.train import TrainSpec
 
 _PROXY_IMAGES = 32
 
@@ -72,8 +73,8 @@ class Measuring:
         }
         ms = self._timed.get(candidate.digest) or self._scorer.predict_ms(net)
         if ms is None and needed:
-            ms = self._base_ms * self._scorer.ratio(net, self.base.net).median
-            self._timed[candidate.digest] = ms
+            with self._scorer.exported(net) as shipped:
+                ms = self._time(candidate, shipped)
         return found if ms is None else {**found, "ms": ms}
 
     def proxy(self, candidate: Candidate) -> float:
@@ -95,6 +96,10 @@ class Measuring:
         return self._with_score(f1, self.costs(candidate, needed=True))
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
+        return self._values(self.score(candidate))
+
+    def score(self, candidate: Candidate) -> Score:
+        """Of the candidate trained fully, exported and timed beside the baseline."""
         lab = self._lab(candidate)
         net, _ = lab.train(lab.base_key, lab.recipe.train)
         scorer = lab.measure_in_runtime_of(net)
@@ -102,9 +107,7 @@ class Measuring:
         scored, beside = scorer.score(net, lab.base_key, None)
         if beside.warning:
             self.log(f"timing: {beside.warning}")
-        if lab.recipe.stages:
-            return self._values(self._after_stages(lab, net, scored).score)
-        return self._values(scored.score)
+        return (self._after_stages(lab, net, scored) if lab.recipe.stages else scored).score
 
     def _after_stages(self, lab: Lab, net: Net, scored: Scored) -> Scored:
         """The candidate through the study's chain; gated as in a run, scored beside the study's baseline."""
@@ -120,14 +123,23 @@ class Measuring:
     def _lab(self, candidate: Candidate, epochs: int | None = None) -> Lab:
         """Where the candidate is trained; its runtime is the one chosen on the baseline."""
         recipe = recipe_of(self.spec, candidate, runtime=self._scorer.spec.canonical())
+        train = self._training(recipe.train)
         if epochs is not None:
-            train = recipe.train.model_copy(update={"epochs": epochs})
-            recipe = recipe.model_copy(update={"train": train})
-        net = self._untrained(candidate)
+            train = train.model_copy(update={"epochs": epochs})
+        recipe = recipe.model_copy(update={"train": train})
+        net = self._start(candidate)
         quiet = _silent  # what it says of the data was said for the baseline
         lab = Lab.start(recipe, model=net, store=self.store, log=quiet)
         lab.log = self.note
         return lab
+
+    def _training(self, train: TrainSpec) -> TrainSpec:
+        """How a candidate is trained, of what its recipe says."""
+        return train
+
+    def _start(self, candidate: Candidate) -> Net:
+        """What its training starts from."""
+        return self._untrained(candidate)
 
     def _untrained(self, candidate: Candidate) -> Net:
         from compress.models import arch
@@ -159,6 +171,13 @@ class Measuring:
             "ms_high": self._base_ms * score.latency.ratio_interval[1],
         }
 
+    def _time(self, candidate: Candidate, shipped: Shipped) -> float:
+        """Milliseconds, measured beside the baseline; once for each architecture."""
+        if candidate.digest not in self._timed:
+            ratio = self._scorer.ratio_of(shipped, self.base.scored.shipped)
+            self._timed[candidate.digest] = self._base_ms * ratio.median
+        return self._timed[candidate.digest]
+
     def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:
         """With the metric's points, the model's time standing in for what the metric times."""
         own = self.base.scored.score
@@ -166,11 +185,6 @@ class Measuring:
         metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
         time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
         return {**costs, "f1": f1, "score": metric.points(f1=f1, time=time, macs=costs["macs"])}
-
-
-def measuring(spec: StudySpec, log: Callable[[str], None], note: Callable[[str], None]) -> Measuring:
-    """The objective of a study's file, with the store that all runs share."""
-    return Measuring(spec, Store(), log, note)
 
 
 def _silent(line: str) -> None:

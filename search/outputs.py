@@ -47,7 +47,7 @@ def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[
 
 def summary(spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``pareto.json``."""
-    from compress.measure.counters import machine
+    from compress.measure.machine import machine
 
     names: dict[str, str] = {name: DIRECTIONS[name] for name in spec.objectives}
     return {

@@ -47,11 +47,17 @@ def recipe_of(spec: StudySpec, candidate: Candidate | None = None, **parts: Any)
 
 def chain_recipe(spec: StudySpec, candidate: Candidate, path: Path) -> Recipe:
     """The whole chain from the model file at ``path``: the study's stages with what was found for them; where
-    it has none the usual four, as long as its training allows."""
-    model = {"kind": "yaml", "path": str(path)}
-    named = {"name": f"{spec.name[:58]}-chain", "model": model}
+    it has none the usual four, as long as its training allows.
+
+    Of a study with ``one_shot`` from the fine-tuned net beside that file, which needs no more training.
+    """
+    named: dict[str, Any] = {"name": f"{spec.name[:58]}-chain", "model": {"kind": "yaml", "path": str(path)}}
     if spec.stages:
         return recipe_of(spec, candidate, **named)
+    weights = path.with_suffix(".pt")
+    if weights.exists():
+        named["model"] = {"kind": "checkpoint", "path": str(weights)}
+        named["train"] = {**candidate.training(spec.train).canonical(), "epochs": 0}
     epochs = recipe_of(spec, candidate).train.epochs
     stages = [
         {"kind": "prune", "target": 0.5, "epochs": -(-epochs // 2)},

@@ -30,6 +30,7 @@ class Record:
         outcome: None until it has ended.
         of: the trial it is a duplicate of, or else runs again.
         feasible: within all limits, as measured.
+        shared: of a finalist of ``one_shot``, what it was with shared weights; ``measured`` is fine-tuned.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Record:
     error: str | None = None
     seconds: float | None = None
     feasible: bool = True
+    shared: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_trial(cls, trial: FrozenTrial) -> Record:
@@ -67,7 +69,13 @@ class Record:
     def row(self) -> dict[str, Any]:
         """For ``trials.csv``."""
         measured = {name: self.measured.get(name) for name in MEASURED}
-        last = {"proxy": self.proxy, "of": self.of, "seconds": self.seconds, "error": self.error}
+        last = {
+            "proxy": self.proxy,
+            "f1_shared": self.shared.get("f1"),
+            "of": self.of,
+            "seconds": self.seconds,
+            "error": self.error,
+        }
         return {"number": self.number, "state": self.state, "outcome": self.outcome, **measured, **last}
 
 
@@ -76,13 +84,20 @@ def counted(records: Iterable[Record]) -> int:
     return sum(record.outcome in COUNTED for record in records)
 
 
+def comparable(records: Iterable[Record]) -> list[Record]:
+    """Those evaluated within all limits; where some were fine-tuned only these, as an F1 with shared weights
+    says nothing beside one with a net's own."""
+    found = [record for record in records if record.outcome == "evaluated" and record.feasible]
+    return [record for record in found if record.shared] or found
+
+
 def front(records: Iterable[Record], names: Mapping[str, str]) -> list[Record]:
-    """Those evaluated within all limits that no other is better than, in the order of the first name.
+    """The comparable ones that no other is better than, in the order of the first name.
 
     Args:
         names: measured quantities and their directions, ``maximize`` or ``minimize``.
     """
-    found = [r for r in records if r.outcome == "evaluated" and r.feasible]
+    found = comparable(records)
     vectors = [lower(record.measured, names) for record in found]
     best = [r for r, v in zip(found, vectors, strict=True) if not any(dominates(o, v) for o in vectors)]
     return sorted(best, key=lambda record: lower(record.measured, names))

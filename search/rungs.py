@@ -59,13 +59,16 @@ def goes_on(
 
 
 def correlations(records: Sequence[Record], epochs: Sequence[int], proxy: str | None) -> list[Correlation]:
-    """Of each two trainings, and of the proxy with the full training."""
+    """Of each two trainings, of shared weights with fine-tuned ones, of the proxy with the full training."""
     found = []
     for short, long in combinations(epochs, 2):
         pairs = [
             (a, b) for r in records if None not in (a := _f1(r, short, epochs), b := _f1(r, long, epochs))
         ]
         found.append(_spearman(f"{short} epochs", f"{long}", pairs))
+    pairs = [(r.shared["f1"], r.measured["f1"]) for r in records if r.shared]
+    if pairs:
+        found.append(_spearman("shared weights", "fine-tuned", pairs))
     if proxy is not None:
         pairs = [
             (r.proxy, r.measured["f1"]) for r in records if r.outcome == "evaluated" and r.proxy is not None

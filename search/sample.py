@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.candidate import Candidate
-from search.values import draw, draw_among
+from search.values import Chooser, draw, draw_among
 
 if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
-
     from search.space import Space, Training
 
 
-def suggest(space: Space, trial: BaseTrial, classes: int = 6) -> Candidate:
+def suggest(space: Space, trial: Chooser, classes: int = 6) -> Candidate:
     """A candidate of ``space``, its choices asked of ``trial``; always a valid net.
 
     Parameters are named after where they stand (``slot3.block``, ``slot3.InvertedResidualv3.kernel``,
@@ -27,25 +26,29 @@ def suggest(space: Space, trial: BaseTrial, classes: int = 6) -> Candidate:
     size = draw(trial, "image_size", space.image_size)
     depth, width = (draw(trial, key, getattr(space, key)) for key in ("depth_multiple", "width_multiple"))
     head = [draw(trial, f"head.{key}", getattr(space.head, key)) for key in ("channels", "activation")]
+    body = _rows(space, trial, size)
+    model = model_of([row for _, row in body], head, classes, size, depth, width)
+    return Candidate(model, size, _training(space.train, trial), places=tuple(place for place, _ in body))
+
+
+def model_of(
+    body: Sequence[list[Any]], head: Sequence[Any], classes: int, size: int, depth: float, width: float
+) -> dict[str, Any]:
+    """A model file's content: rows of slots, then the head, its channels and activation as given."""
     rows = [
-        *_rows(space, trial, size),
+        *body,
         [1, "Conv", [head[0], 1, 1, None, 1, head[1]]],
         [1, "GlobalAvgPool", []],
         [1, "FixedConv", [classes, 1, 1, None, 1, None]],
     ]
-    model = {
-        "input_channel": 3,
-        "depth_multiple": depth,
-        "width_multiple": width,
-        "INPUT_SIZE": [size, size],
-        "backbone": rows,
-    }
-    return Candidate(model, size, _training(space.train, trial))
+    multiples = {"depth_multiple": depth, "width_multiple": width}
+    return {"input_channel": 3, **multiples, "INPUT_SIZE": [size, size], "backbone": rows}
 
 
-def _rows(space: Space, trial: BaseTrial, size: int) -> list[list[Any]]:
+def _rows(space: Space, trial: Chooser, size: int) -> list[tuple[str, list[Any]]]:
+    """Rows of a model file, each with the place it was drawn for: ``slot3.InvertedResidualv3``."""
     plan, total = space.strides(size), 1
-    rows = []
+    rows: list[tuple[str, list[Any]]] = []
     for i, slot in enumerate(space.slots):
         name = f"slot{i + 1}"
         open_strides = {
@@ -62,11 +65,11 @@ def _rows(space: Space, trial: BaseTrial, size: int) -> list[list[Any]]:
 
         row = block.row(pick, stride)
         if row is not None:
-            rows.append(row)
+            rows.append((f"{name}.{kind}", row))
     return rows
 
 
-def _training(training: Training, trial: BaseTrial) -> dict[str, Any]:
+def _training(training: Training, trial: Chooser) -> dict[str, Any]:
     drawn = {
         key: draw(trial, f"train.{key}", choices)
         for key in type(training).model_fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from compress import yamlio
 from compress.data.competition import with_training
 from compress.data.digits import DigitsData
+from compress.errors import InputError
 from compress.explain import Problem
 from compress.gate import Gate
 from compress.measure.score import F1Time, MetricSpec
@@ -35,7 +36,7 @@ DIRECTIONS: dict[str, Direction] = {
 }
 
 # What may change between two calls that are to go on with one study.
-_GROWING = ("trials", "workers")
+_GROWING = ("trials", "max_hours", "workers")
 
 
 class Limits(Spec):
@@ -44,17 +45,22 @@ class Limits(Spec):
     ms: float | None = Field(None, gt=0, description="Milliseconds of one image, the model alone, at most.")
     params: float | None = Field(None, gt=0, description="Parameters, at most.")
     macs: float | None = Field(None, gt=0, description="Multiply-accumulates of one image, at most.")
+    latency_ratio: float | None = Field(
+        None, gt=0, description="Time of the model alone relative to the baseline's, at most."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Limits:
-        if not self.bounds:
-            raise ValueError("needs at least one of ms, params, macs")
+        if all(value is None for value in self.canonical().values()):
+            raise ValueError("needs at least one of ms, params, macs, latency_ratio")
         return self
 
-    @property
-    def bounds(self) -> dict[str, float]:
-        """Those that are set."""
-        return {key: value for key, value in self.canonical().items() if value is not None}
+    def bounds(self, base_ms: Callable[[], float]) -> dict[str, float]:
+        """Of ``ms``, ``params`` and ``macs`` those that are bounded; ``base_ms`` is asked if needed."""
+        found = {key: getattr(self, key) for key in ("ms", "params", "macs")}
+        if self.latency_ratio is not None:
+            found["ms"] = min(self.ms or float("inf"), self.latency_ratio * base_ms())
+        return {key: value for key, value in found.items() if value is not None}
 
 
 class Proxies(Spec):
@@ -80,6 +86,15 @@ class Fidelity(Spec):
         if self.epochs[0] < 1 or any(a >= b for a, b in zip(self.epochs, self.epochs[1:], strict=False)):
             raise ValueError("epochs must rise from at least 1, as in [3, 10, 30]")
         return self
+
+
+class OneShotSpec(Spec):
+    """Candidates are not trained: their weights come from one supernet; the best are fine-tuned at last."""
+
+    epochs: int = Field(120, ge=1, description="Of the supernet, as `train` says otherwise.")
+    subnets: int = Field(2, ge=0, description="Drawn nets in each step, beside the largest and the smallest.")
+    finalists: int = Field(3, ge=1, description="Best candidates, fine-tuned and measured at the end.")
+    finetune: int = Field(15, ge=1, description="Epochs of each of them.")
 
 
 class StudySpec(Spec):
@@ -112,6 +127,12 @@ class StudySpec(Spec):
     trials: int = Field(
         50, ge=1, description="Candidates to train; duplicates and those beyond limits are free."
     )
+    max_hours: float | None = Field(
+        None,
+        gt=0,
+        description="Ask for no new trial once all calls and workers have worked so long together, baseline "
+        "included; two workers use up two hours in one.",
+    )
     limits: Limits | None = None
     storage: str = Field(
         "sqlite",
@@ -120,6 +141,7 @@ class StudySpec(Spec):
     )
     proxies: Proxies | None = None
     fidelity: Fidelity | None = None
+    one_shot: OneShotSpec | None = None
     workers: int = Field(1, ge=1, le=64, description="Processes that train at once; timings take turns.")
 
     @model_validator(mode="before")
@@ -154,7 +176,7 @@ class StudySpec(Spec):
 
     @property
     def identity(self) -> str:
-        """20 hex digits: equal for two calls that go on with one study, whatever their trials and workers."""
+        """20 hex digits: equal for two calls that go on with one study, whatever their ``_GROWING`` keys."""
         return digest({key: value for key, value in self.canonical().items() if key not in _GROWING})
 
 
@@ -174,6 +196,7 @@ def _all_misfits(spec: StudySpec) -> list[Problem]:
 
 
 def _misfits(spec: StudySpec) -> Iterator[Problem]:
+    yield from _trainings_without_effect(spec)
     objectives, fidelity = spec.objectives, spec.fidelity
     if len(set(objectives)) < len(objectives):
         yield Problem(("objectives",), f"found {', '.join(objectives)}; each may stand once")
@@ -193,6 +216,18 @@ def _misfits(spec: StudySpec) -> Iterator[Problem]:
         )
 
 
+def _trainings_without_effect(spec: StudySpec) -> Iterator[Problem]:
+    """What would say how to train candidates that ``one_shot`` does not train."""
+    if spec.one_shot is None:
+        return
+    for key in ("proxies", "fidelity", "stages", "search"):
+        if getattr(spec, key):
+            yield Problem((key,), "cannot stand beside one_shot, which trains no candidate")
+    for key, choices in spec.space.train:
+        if choices is not None:
+            yield Problem(("space", "train", key), "cannot stand beside one_shot, which trains no candidate")
+
+
 def _joint(spec: StudySpec) -> Iterator[Problem]:
     """What is wrong with ``search``, ``stages`` and ``gate`` together."""
     if spec.gate != "better" and not spec.stages:
@@ -204,3 +239,20 @@ def _joint(spec: StudySpec) -> Iterator[Problem]:
     stages = [stage.canonical() for stage in spec.stages]
     common = {"name": spec.name, "train": spec.train.canonical(), "stages": stages}
     yield from problems(spec.search, common)
+
+
+def as_one_shot(spec: StudySpec) -> StudySpec:
+    """The study with ``one_shot``, without what trains candidates, under a name of its own.
+
+    Raises:
+        InputError: it searches how candidates are trained, or what they go through.
+    """
+    if spec.one_shot is not None:
+        return spec
+    without: dict[str, Any] = {"one_shot": {}, "proxies": None, "fidelity": None}
+    content = {**spec.canonical(), **without, "name": f"{spec.name[:55]}-one-shot"}
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        found = [f"--one-shot: {'.'.join(map(str, one['loc']))} {one['msg']}" for one in error.errors()]
+        raise InputError(found) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
+from search.clock import Clock, words
 from search.records import COUNTED, Outcome, Record, counted
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
@@ -19,6 +21,8 @@ from search.spec import StudySpec
 if TYPE_CHECKING:
     import optuna
     from optuna import Trial
+
+BASE = "baseline"  # the study's attribute with the baseline's measurements
 
 _IN_A_ROW = 100  # asked without one to train: the space is used up, or the limits leave nothing
 _FAILURES = 3  # the first so many failing means that none will do
@@ -65,30 +69,32 @@ class Loop:
     going: Callable[[], bool] = lambda: True
     stopped: str | None = None
     _idle: int = field(default=0, init=False)
+    _clock: Clock = field(init=False)
 
     def run(self) -> None:
-        """Until the study's trials are done, or none is left for this worker.
+        """Until the study's trials or hours are over, or no trial is left for this worker.
 
         Raises:
             InputError: what the study's file says does not fit its data or machine.
             CompressError: the first candidates all failed.
         """
-        while self.going():
-            batch = self._ask()
-            if not batch:
-                return
-            try:
-                self._work(batch)
-            except KeyboardInterrupt:
-                with self.claims.gate():
-                    put_back(self.study, [trial.number for trial in batch])
-                raise
-            if self._idle >= _IN_A_ROW:
-                self.stopped = (
-                    f"{self._idle} candidates in a row were duplicates or beyond the limits: the space is "
-                    "used up, or the limits leave nothing of it"
-                )
-                return
+        with Clock(self.study) as self._clock:
+            while self.going():
+                batch = self._ask()
+                if not batch:
+                    return
+                try:
+                    self._work(batch)
+                except KeyboardInterrupt:
+                    with self.claims.gate():
+                        put_back(self.study, [trial.number for trial in batch])
+                    raise
+                if self._idle >= _IN_A_ROW:
+                    self.stopped = (
+                        f"{self._idle} candidates in a row were duplicates or beyond the limits: the space "
+                        "is used up, or the limits leave nothing of it"
+                    )
+                    return
 
     def records(self) -> list[Record]:
         """All trials as they are now."""
@@ -107,6 +113,9 @@ class Loop:
             running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
             if counted(map(Record.of_trial, trials)) + -(-running // many) >= self.spec.trials:
                 return []
+            begun = any(t.state == optuna.trial.TrialState.WAITING and RERUN in t.user_attrs for t in trials)
+            if not begun and self._time_is_up():
+                return []
             batch: list[Trial] = []
             while len(batch) < many:
                 # Seeded by the trial's number: a study that was killed draws what it would have drawn.
@@ -120,6 +129,14 @@ class Loop:
                         self._tell(other, "outranked")
                     return [trial]
             return batch
+
+    def _time_is_up(self) -> bool:
+        """Whether the study's hours are over; then ``stopped`` says so."""
+        hours = self.spec.max_hours
+        if hours is None or (spent := self._clock.spent().hours) < hours:
+            return False
+        self.stopped = f"the {words(hours)} of max_hours are over ({words(spent)} spent)"
+        return True
 
     # Working --------------------------------------------------------------------------------------
 
@@ -149,15 +166,28 @@ class Loop:
         with self.claims.gate():
             if self._as_its_twin(trial, candidate.key):
                 return None
-        limits = self.spec.limits.bounds if self.spec.limits else {}
-        costs = self.objective.costs(candidate, needed="ms" in limits)
-        if any(costs[name] > bound for name, bound in limits.items()):
+        costs = self.objective.costs(candidate, needed=False)
+        over = self._beyond(costs)
+        if not over and "ms" in self._bounds and "ms" not in costs:  # timed only where that can decide
+            costs = self.objective.costs(candidate, needed=True)
+            over = self._beyond(costs)
+        if over:
             with self.claims.gate():
                 self._tell(trial, "infeasible", costs)
-            over = [f"{n} {_short(costs[n])} > {_short(b)}" for n, b in limits.items() if costs[n] > b]
             self.log(f"trial {trial.number}: not trained, beyond its limits: {', '.join(over)}")
             return None
         return Looked(trial, candidate, costs)
+
+    @cached_property
+    def _bounds(self) -> dict[str, float]:
+        """The study's limits."""
+        limits = self.spec.limits
+        return limits.bounds(lambda: self.study.user_attrs[BASE]["ms"]) if limits else {}
+
+    def _beyond(self, costs: Mapping[str, float]) -> list[str]:
+        """The limits that are broken, in words."""
+        bounds = self._bounds.items()
+        return [f"{n} {_short(costs[n])} > {_short(b)}" for n, b in bounds if costs.get(n, 0) > b]
 
     def _train(self, trial: Trial, candidate: Candidate) -> None:
         trial.set_user_attr("began", time.time())
@@ -196,6 +226,8 @@ class Loop:
             done[epochs] = self.objective.short(candidate, epochs)
             with self.claims.gate():
                 trial.set_user_attr("rungs", done)
+                if len(self.spec.objectives) == 1:  # a sampler ranks stopped trials by it; Optuna takes one
+                    trial.report(done[epochs][self.spec.objectives[0]], epochs)
                 there = [r for r in self.records() if epochs in r.rungs and r.outcome != "interrupted"]
                 peers = [record.rungs[epochs] for record in there]
                 on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
@@ -241,7 +273,7 @@ class Loop:
         found = dict(values or {})
         for name, value in found.items():
             trial.set_user_attr(name, value)
-        for name, bound in (self.spec.limits.bounds if self.spec.limits else {}).items():
+        for name, bound in self._bounds.items():
             if name in found:
                 trial.set_constraint(name, found[name] / bound - 1)
         trial.set_user_attr("outcome", outcome)
@@ -256,7 +288,9 @@ class Loop:
     def _progress(self, number: int, outcome: Outcome, values: Mapping[str, Any]) -> None:
         done = counted(self.records())
         told = _line(values) if outcome == "evaluated" else outcome
-        self.log(f"trial {number} ({done} of {self.spec.trials}): {told}")
+        hours = self.spec.max_hours
+        spent = f", {words(self._clock.spent().hours)} of {words(hours)}" if hours else ""
+        self.log(f"trial {number} ({done} of {self.spec.trials}{spent}): {told}")
 
 
 def _seed(seed: int, number: int) -> int:

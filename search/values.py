@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, Field, model_validator
 
 from compress.models.arguments import ACTIVATIONS, ALIASES
 from compress.spec import Spec
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
 
 _WHOLE = Annotated[int, Field(strict=True, ge=1, lt=2**16)]  # strict: true is no number
 _PART = Annotated[int, Field(strict=True, ge=0, lt=2**16)]
@@ -101,7 +98,19 @@ Activations = Annotated[
 ]
 
 
-def draw(trial: BaseTrial, name: str, choices: Any) -> Any:
+class Chooser(Protocol):
+    """Who decides: an Optuna trial, or dice (``search.dice``)."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+def draw(trial: Chooser, name: str, choices: Any) -> Any:
     """A value of ``choices``; the trial is asked only where there is a choice.
 
     A list is drawn as categories without order, a range as a number.
@@ -116,7 +125,7 @@ def draw(trial: BaseTrial, name: str, choices: Any) -> Any:
     return trial.suggest_categorical(name, list(choices))
 
 
-def draw_among(trial: BaseTrial, name: str, choices: Sequence[Any], allowed: Sequence[Any]) -> Any:
+def draw_among(trial: Chooser, name: str, choices: Sequence[Any], allowed: Sequence[Any]) -> Any:
     """One of those of ``choices`` that are ``allowed``.
 
     Optuna refuses a categorical parameter whose choices change, and a parameter that is redrawn until

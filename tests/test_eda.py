@@ -15,7 +15,7 @@ from photos import KINDS, draw, make_set
 from PIL import Image
 
 from compress.__main__ import main
-from compress.data.eda_findings import findings
+from compress.data.eda.findings import findings
 from compress.eda import examine
 from compress.errors import InputError
 from compress.models.pretrained import WHEEL

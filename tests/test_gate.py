@@ -28,7 +28,10 @@ def _erfinv(x: float) -> float:
 def test_better_keeps_a_faster_stage() -> None:
     kept, why = decide("better", seen(parent=1.0, candidate=0.8, tied=1.0, ratio=Ratio(0.55, 0.5, 0.6)))
     assert kept
-    assert "1.000 -> 0.800 (95 % -0.220 to -0.180: more than noise)" in why
+    assert why == (
+        "better; score_val 1.000 -> 0.800 beside its parent (more than noise: 95 % of the change -0.220 to "
+        "-0.180), time x0.500 to x0.600 of its parent's"
+    )
 
 
 def test_better_drops_an_equal_or_worse_stage() -> None:
@@ -40,10 +43,15 @@ def test_a_time_tie_alone_keeps_the_parent() -> None:
     # points improved only through a time that is not distinguishable from the parent's
     kept, why = decide("better", seen(parent=1.0, candidate=0.99, tied=1.0, ratio=Ratio(0.98, 0.95, 1.02)))
     assert not kept
-    assert "a tie" in why
+    assert why.startswith("not better; score_val 1.000 -> 1.000 beside its parent (may be noise: ")
+    assert why.endswith("time x0.950 to x1.020 of its parent's: a tie, so no gain in time counts")
 
 
 def test_a_time_tie_with_better_f1_is_kept() -> None:
+    evidence = seen(parent=1.0, candidate=0.92, tied=0.90, ratio=Ratio(1.01, 0.95, 1.02))
+    kept, why = decide("better", evidence)
+    assert kept
+    assert why.endswith("of its parent's: a tie")  # measured a little slower: there was no gain to leave out
     assert decide("better", seen(parent=1.0, candidate=0.90, tied=0.92, ratio=Ratio(0.98, 0.95, 1.02)))[0]
 
 
@@ -60,10 +68,20 @@ def test_within_and_always() -> None:
     assert decide("always", evidence)[0]
 
 
-def test_better_says_when_noise_could_have_done_it() -> None:
-    kept, why = decide("better", seen(1.0, 0.99, 0.98, Ratio(1.02, 1.01, 1.03), noise=0.05))
+def test_what_is_kept_by_the_measured_score_alone_says_how_sure_that_is() -> None:
+    unsure = seen(1.0, 0.99, 0.98, Ratio(1.02, 1.01, 1.03), noise=0.05)
+    kept, why = decide("better", unsure)
     assert kept
-    assert "noise alone could do that" in why
+    assert why.startswith(
+        "better as measured (not for sure: in 58% of the resamples of val and the clock), which is all this "
+        "gate asks; score_val 1.000 -> 0.990 beside its parent (may be noise: "
+    )
+    kept, why = decide(Within(within=0.02), unsure)
+    assert kept
+    assert why.startswith("within 0.02 points as measured (not for sure: in 73% of the resamples")
+    kept, why = decide(Within(within=0.2), unsure)
+    assert kept
+    assert why.startswith("within 0.2 points; score_val")  # noise reaches not that far
 
 
 def test_a_confidence_asks_for_more_than_a_better_figure() -> None:

@@ -190,3 +190,13 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.thread_time()
     run()
     return time.thread_time() - start
+
+
+def state(net: Net) -> dict[str, Tensor]:
+    """A copy of every weight and buffer."""
+    return {k: v.clone() for k, v in net.module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two such are equal to the bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -42,8 +42,8 @@ lower is better::
       }]
     }
 
-RANK is ``{"name", "chain", "set", "same": [other chains that end with the same net, for stages in them were
+RANK is ``{"name", "chain", "set", "same": [other chains that end with the same net, as where stages were
 skipped], "runtime", "seeds", "score_val", "score_test": means over the seeds, "behind": EST of score_val
-minus the best's (simultaneous over the list), "behind_test": EST of the same on test, "tied": whether
-"behind" contains 0}``; the first of each runtime is the best, its "behind" is 0.
+minus the best's (simultaneous over the list), "behind_test": EST of the same on test, "best": whether it
+is the best, "tied": whether "behind" contains 0}``; the first of each runtime is the best, its "behind" is 0.
 """

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.ablation.estimates import Estimate, Noise, estimate
-from compress.paired import Draws, Points, Split, log_spread
+from compress.paired import Draws, Points, Split
+from compress.ratio import Z95
 from compress.spec import digest
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Measured:
-    """A chain's figures: the score of the net it ends with, and the step of its last stage."""
+    """A chain's figures: the score of the net it ends with, the step of its last stage, the net's digest."""
 
     score: Score
     step: Step
+    net: str
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _value(score: Score, figure: Figure) -> float:
 def _clock_spread(metric: Metric, score: Score, figure: Figure) -> float:
     """Standard deviation of a figure from the clock alone."""
     if figure == "time":
-        return log_spread(score.time)
+        return score.time.log_spread
     if figure.startswith("f1"):
         return 0.0
     f1 = score.base.f1_test if figure == "score_test" else score.base.f1_val
@@ -165,4 +167,4 @@ def _clock_spread(metric: Metric, score: Score, figure: Figure) -> float:
         filled.points(f1=mine, time=score.base.time_ms * ratio, macs=score.macs)
         for ratio in (score.time.low, score.time.high)
     ]
-    return abs(ends[1] - ends[0]) / (2 * 1.959964)
+    return abs(ends[1] - ends[0]) / (2 * Z95)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress import folders
 from compress.ablation.report import content, markdown, rows
-from compress.errors import InputError
 from compress.report.ablation_page import write_page
-from compress.store import move_aside, write_text
+from compress.store import write_text
 
 if TYPE_CHECKING:
     from compress.ablation.run import Ablation
@@ -35,29 +34,13 @@ class AblationFolder:
         Raises:
             InputError: another ablation of that name is going on.
         """
-        from filelock import FileLock, Timeout
-
         path = root / f"{recipe.name}-ablation"
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{path.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
-        try:
-            written, text, moved = path / "recipe.yaml", _without_budget(recipe).to_yaml(), None
-            if path.exists() and (not written.is_file() or written.read_text(encoding="utf-8") != text):
-                moved = move_aside(path)
-            path.mkdir(parents=True, exist_ok=True)
-            write_text(written, text)
-            yield cls(path, moved)
-        finally:
-            lock.release()
+        with folders.held(path):
+            yield cls(path, folders.claim(path, _without_budget(recipe).to_yaml()))
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``."""
-        with (self.path / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        folders.log(self.path, line)
 
     def write(self, ablation: Ablation) -> None:
         """``ablation.json``, ``ablation.csv``, ``report.md``, ``report.html`` and ``figures/``."""

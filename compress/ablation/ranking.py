@@ -16,10 +16,11 @@ class Rank:
     """One net's place.
 
     Attributes:
-        chain: the first variant that ends with this net; ``same``: the others, in which stages were skipped.
+        chain: the first variant that ends with this net; ``same``: the others, as where stages were skipped.
         score_val, score_test: means over the seeds.
         behind: of score_val, to the best chain's; the intervals of one list hold together (Tukey).
         behind_test: the same difference, to the same chain, on test; not simultaneous.
+        best: whether it is the best; another net may be exactly as good.
         tied: ``behind`` contains 0; the best is tied with itself.
     """
 
@@ -31,15 +32,16 @@ class Rank:
     score_test: float
     behind: Estimate
     behind_test: Estimate
+    best: bool
     tied: bool
 
 
 def rank(chains: Sequence[Chain], runtime: str, seeds: Sequence[Seed]) -> list[Rank]:
     """The chains that were measured in the same seeds, best first; those that end with one net are one."""
     found, some = largest_block(seeds, [{c for c in chains if c in seed.chains} for seed in seeds])
-    nets: dict[tuple[int, ...], list[Chain]] = {}
+    nets: dict[tuple[str, ...], list[Chain]] = {}
     for chain in sorted(found, key=list(chains).index):
-        nets.setdefault(tuple(id(seed.chains[chain].score) for seed in some), []).append(chain)
+        nets.setdefault(tuple(seed.chains[chain].net for seed in some), []).append(chain)
     kept = [same[0] for same in nets.values()]
     if not kept:
         return []
@@ -61,7 +63,8 @@ def _rank(same: Sequence[Chain], best: Chain, runtime: str, seeds: Sequence[Seed
         on_test = measure(_difference(chain, best), "score_test", seeds)
     score = mean("score_val")
     test = mean("score_test")
-    return Rank(chain, tuple(same[1:]), runtime, len(seeds), score, test, behind, on_test, behind.has_zero)
+    same, tied = tuple(same[1:]), behind.has_zero
+    return Rank(chain, same, runtime, len(seeds), score, test, behind, on_test, chain == best, tied)
 
 
 def _noise(chain: Chain, best: Chain, figure: Figure, seeds: Sequence[Seed]) -> Noise:

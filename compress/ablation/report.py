@@ -24,7 +24,7 @@ _STEP |= {"latency_ratio", "latency_ratio_interval", "params", "macs", "layers",
 
 def content(ablation: Ablation) -> dict[str, Any]:
     """The content of ``ablation.json``."""
-    from compress.measure.counters import machine
+    from compress.measure.machine import machine
 
     return {
         "recipe": ablation.recipe.canonical(),
@@ -63,6 +63,7 @@ def summary(ablation: Ablation) -> list[str]:
         for what, table in ((best, ablation.ranking), ("best order", ablation.orders)):
             ranks = [one for one in table if one.runtime == runtime]
             lines += [f"{what}{_of(ablation, runtime)}: {_best(ranks)}"] if ranks else []
+    lines += dict.fromkeys(_same(one) for one in ablation.ranking if one.same)
     lines += [ONE_SEED] if any(len(seeds) == 1 for seeds in ablation.seeds.values()) else []
     lines += [f"failed: {r.variant.name}, seed {r.variant.seed}: {r.error}" for r in ablation.failed]
     return lines
@@ -72,10 +73,15 @@ def _of(ablation: Ablation, runtime: str) -> str:
     return f" in {runtime}" if len(ablation.seeds) > 1 else ""
 
 
+def _same(rank: Rank) -> str:
+    """That several chains end with one net, which is ranked under the first of them."""
+    return f"the same net: {' = '.join(map(chain_name, (rank.chain, *rank.same)))}"
+
+
 def _best(ranks: list[Rank]) -> str:
     """The best of a list, and whether the second best is worse by more than noise."""
     best, rest = ranks[0], ranks[1:]
-    text = chain_name(best.chain) + (f" ({len(best.same)} more end with the same net)" if best.same else "")
+    text = chain_name(best.chain)
     if not rest:
         return f"{text}; none makes another net"
     behind = rest[0].behind

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from compress.ablation.branches import Labs, branches
 from compress.ablation.contrasts import Images, Measured, Seed
 from compress.ablation.effects import Effect, Interaction, effects, interactions
 from compress.ablation.forecast import forecast
 from compress.ablation.ranking import Rank, rank
 from compress.ablation.spec import AblationSpec
 from compress.ablation.tables import EFFECTS, INTERACTIONS, RANKS, Table
-from compress.ablation.tree import Branch, OutOfTime, Result, Saving, branches
+from compress.ablation.tree import Branch, OutOfTime, Result, Saving, told
 from compress.ablation.variants import stage_names, variants
-from compress.errors import CompressError
+from compress.errors import CompressError, os_error
 from compress.paired import Split
 
 if TYPE_CHECKING:
@@ -132,12 +133,13 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
     todo = variants(recipe)
     ablation = Ablation(recipe)
     hours = ablation.spec.max_hours
-    expected = forecast(branches(todo, {**given, "log": _silent}))
+    labs = Labs(given)
+    expected = forecast(branches(todo, labs, again=True))
     log(f"ablation: {expected}" + (f"; it stops after {hours:g} hours" if hours else ""))
     deadline = None if hours is None else time.monotonic() + 3600 * hours
     costs: dict[str, list[float]] = {}
     try:
-        for lab, some in branches(todo, given):
+        for lab, some in branches(todo, labs):
             branch = Branch(lab, ablation.saving, deadline, costs)
             results: list[Result] = []
             try:
@@ -152,10 +154,10 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
     except OutOfTime:
         done, every = len(ablation.variants), len(todo)
         ablation.stopped = f"max_hours ({hours:g}) were over after {done} of {every} variants"
-    except CompressError as error:
-        if not ablation.variants:
+    except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
+        if not ablation.variants or os_error(error) is not None:
             raise
-        ablation.stopped, ablation.broke = f"a baseline failed: {error}", True
+        ablation.stopped, ablation.broke = f"a baseline failed: {told(error)}", True
     except KeyboardInterrupt:
         ablation.stopped = f"interrupted after {len(ablation.variants)} of {len(todo)} variants"
         raise Interrupted(ablation) from None
@@ -170,9 +172,9 @@ def _add(ablation: Ablation, lab: Lab, results: list[Result]) -> None:
         return
     ablation.variants += results
     chains = {
-        result.variant.chain[:length]: Measured(score, step)
+        result.variant.chain[:length]: Measured(*measured)
         for result in results
-        for length, (score, step) in enumerate(zip(result.scores, result.steps, strict=True))
+        for length, measured in enumerate(zip(result.scores, result.steps, result.nets, strict=True))
     }
     images: dict[Split, Images] = {"val": Images.of(lab.splits.val), "test": Images.of(lab.splits.test)}
     seed = Seed(lab.recipe.seed, lab.recipe.metric, chains, images)
@@ -199,7 +201,3 @@ def _left(saving: Saving, costs: dict[str, list[float]], most: int) -> str:
     left = most - saving.done
     about = f", about {left * sum(took) / len(took) / 60:.1f} min left" if took and left else ""
     return f"stage runs: {saving.done} of at most {most} done, for {saving.asked} asked so far{about}"
-
-
-def _silent(line: str) -> None:
-    """Takes the log of a forecast."""

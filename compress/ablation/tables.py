@@ -125,12 +125,12 @@ INTERACTIONS: Columns[Interaction] = (
 )
 RANKS: Columns[Rank] = (
     ("chain", lambda r: chain_name(r.chain)),
-    ("same net", lambda r: f"{len(r.same)} more" if r.same else ""),
+    ("same net as", lambda r: f"{len(r.same)} other{'s' * (len(r.same) > 1)}" if r.same else ""),
     ("score val", lambda r: f"{r.score_val:.3f}"),
-    ("behind the best", lambda r: difference(r.behind) if r.behind.high else "best"),
+    ("behind the best", lambda r: "best" if r.best else difference(r.behind)),
     ("tied", lambda r: "yes" if r.tied else "no"),
     ("score test", lambda r: f"{r.score_test:.3f}"),
-    ("behind on test", lambda r: difference(r.behind_test) if r.behind.high else ""),
+    ("behind on test", lambda r: "" if r.best else difference(r.behind_test)),
     ("seeds", lambda r: str(r.seeds)),
     ("runtime", lambda r: r.runtime),
 )

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compress.ablation.variants import Variant
 from compress.chain import At, advance, baseline
-from compress.errors import CompressError
+from compress.errors import CompressError, os_error
+from compress.inputs import fingerprint
 from compress.lab import Lab
 from compress.spec import digest
 from compress.stages.base import Stage
 from compress.step import Score, Step
 
 if TYPE_CHECKING:
-    from compress.lab import Given
     from compress.net import Net
-    from compress.recipe import Recipe
-    from compress.runtimes.base import Runtime
     from compress.scoring import Scored
 
 _NETS = 8
@@ -33,7 +29,8 @@ class Result:
     Attributes:
         runtime: the kind it was shipped to.
         steps: the baseline's, then one for each stage; fewer when a stage failed.
-        scores: of the net as it stands after each of these steps.
+        scores, nets: of the net as it stands after each of these steps: its score, and a digest that equal
+            nets share.
         error: why it failed, None when it did not.
     """
 
@@ -41,6 +38,7 @@ class Result:
     runtime: str
     steps: tuple[Step, ...]
     scores: tuple[Score, ...]
+    nets: tuple[str, ...]
     error: str | None = None
 
     @property
@@ -71,11 +69,12 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A chain that was run: its last step, and the key and score of the net it ends with."""
+    """A chain that was run: its last step, and the key, score and content digest of the net it ends with."""
 
     step: Step
     key: str
     scored: Scored
+    content: str
 
 
 @dataclass
@@ -95,7 +94,7 @@ class Branch:
     deadline: float | None
     costs: dict[str, list[float]]
     root: Node | None = None
-    edges: dict[tuple[str, str], Node | CompressError] = field(default_factory=dict)
+    edges: dict[tuple[str, str], Node | str] = field(default_factory=dict)  # why, where the stage failed
     nets: dict[str, Net] = field(default_factory=dict)  # the last used ones; the store has them all
 
     def run(self, variant: Variant) -> Result:
@@ -109,14 +108,20 @@ class Branch:
         error = None
         for stage in variant.recipe.stages:
             edge = self._edge(stage, node)
-            if isinstance(edge, CompressError):  # the other variants can still tell something
+            if isinstance(edge, str):  # the other variants can still tell something
                 error = f"{stage.label or stage.kind}: {edge}"
                 self.lab.log(f"{variant.name}: {error}")
                 break
             node = edge
             nodes.append(node)
-        scores = tuple(node.scored.score for node in nodes)
-        return Result(variant, self.lab.measuring.runtime, tuple(node.step for node in nodes), scores, error)
+        return Result(
+            variant,
+            self.lab.measuring.runtime,
+            steps=tuple(node.step for node in nodes),
+            scores=tuple(node.scored.score for node in nodes),
+            nets=tuple(node.content for node in nodes),
+            error=error,
+        )
 
     def _baseline(self) -> Node:
         if self.root is None:
@@ -126,7 +131,7 @@ class Branch:
         self._ask(self.root.step)
         return self.root
 
-    def _edge(self, stage: Stage, parent: Node) -> Node | CompressError:
+    def _edge(self, stage: Stage, parent: Node) -> Node | str:
         name = digest(stage.canonical())
         key = (parent.key, name)
         if key not in self.edges:
@@ -134,8 +139,10 @@ class Branch:
             try:
                 self.edges[key] = made = self._keep(advance(self.lab, stage, self._load(parent)))
                 self._count(name, made.step)
-            except CompressError as error:
-                self.edges[key] = error
+            except Exception as error:  # torch's when memory runs out, a library's: this stage's alone
+                if os_error(error) is not None:
+                    raise  # a full disk is all variants'
+                self.edges[key] = told(error)
         edge = self.edges[key]
         if isinstance(edge, Node):
             self._ask(edge.step)
@@ -146,7 +153,7 @@ class Branch:
         self.nets[at.key] = at.net
         while len(self.nets) > _NETS:
             del self.nets[next(iter(self.nets))]
-        return Node(at.step, at.key, at.scored)
+        return Node(at.step, at.key, at.scored, fingerprint(at.net))
 
     def _load(self, node: Node) -> At:
         net = self.nets.get(node.key) or self.lab.store.net(node.key)
@@ -169,25 +176,8 @@ class Branch:
             self.costs.setdefault(name, []).append(step.seconds)
 
 
-def branches(variants: Sequence[Variant], given: Given) -> Iterator[tuple[Lab, list[Variant]]]:
-    """The variants by seed and runtime, each with a lab; the data of a seed is loaded once.
-
-    ``auto`` means one runtime for all seeds: the one that the first branch's lab has resolved when the next
-    is asked for.
-    """
-    resolved: Runtime | None = None
-    for _, of_seed in groupby(variants, key=lambda variant: variant.seed):
-        lab: Lab | None = None
-        for kind, same in groupby(of_seed, key=lambda variant: variant.runtime):
-            some = list(same)
-            if kind is None and resolved is not None:
-                some = [replace(one, recipe=_in_runtime(one.recipe, resolved)) for one in some]
-            recipe = some[0].recipe
-            lab = Lab.start(recipe, **given) if lab is None else replace(lab, recipe=recipe, scorer=None)
-            yield lab, some
-            if kind is None and resolved is None and lab.scorer is not None:
-                resolved = lab.scorer.spec
-
-
-def _in_runtime(recipe: Recipe, runtime: Runtime) -> Recipe:
-    return type(recipe).model_validate({**dict(recipe), "runtime": runtime.canonical()})
+def told(error: Exception) -> str:
+    """An error in one line; ours say what they mean, others begin with what they are."""
+    if isinstance(error, CompressError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")

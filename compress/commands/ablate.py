@@ -59,15 +59,15 @@ def ablate(
 
 
 def _list(recipe: Recipe) -> None:
+    from compress.ablation.branches import Labs, branches
     from compress.ablation.forecast import forecast
-    from compress.ablation.tree import branches
     from compress.ablation.variants import variants
 
     every = variants(recipe)
     for one in every:
         runtime = [one.runtime] if one.runtime else []
         print(", ".join([*one.kinds, *runtime, f"seed {one.seed}"]) + f": {one.name}")
-    print(forecast(branches(every, {"log": lambda line: None})))
+    print(forecast(branches(every, Labs({"log": lambda line: None}))))
 
 
 def _show(ablation: Ablation, folder: AblationFolder) -> None:

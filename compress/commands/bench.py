@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from compress.bench_result import Bench
+    from compress.bench.result import Bench
     from compress.ratio import Ratio
 
 
@@ -23,7 +23,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for `report RUN --timing`.")] = False,
 ) -> None:
     """Time exported models beside each other, relative to the first (no torch needed)."""
-    from compress.bench import bench as measure
+    from compress.bench.run import bench as measure
 
     found = measure(artifacts, data=data, seconds=seconds, threads=threads)
     if as_json:

@@ -32,9 +32,9 @@ def crops(
     """Cut every COCO box into a classification set, split by source image; again: only what is missing."""
     from rich.console import Console
 
-    from compress.data.crops import make_crops
-    from compress.data.crops_spec import CropSpec
-    from compress.data.crops_table import table
+    from compress.data.crops.make import make_crops
+    from compress.data.crops.spec import CropSpec
+    from compress.data.crops.table import table
     from compress.reading import read_spec
     from compress.yamlio import parse
 
@@ -58,7 +58,7 @@ def download(
     workers: Annotated[int, typer.Option(min=1, max=32, help="Files at a time.")] = 8,
 ) -> None:
     """Fetch a public data set, licences shown first; again: only what is missing."""
-    from compress.data.download import fetch
+    from compress.data.download.fetch import fetch
 
     for line in fetch(name, out, source=source, size=size, workers=workers, progress=sys.stderr.isatty()):
         print(line)

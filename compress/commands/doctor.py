@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from compress.doctor import Diagnosis
+    from compress.doctor.diagnosis import Diagnosis
 
 
 def doctor(
@@ -17,7 +17,7 @@ def doctor(
     """Say whether this machine's timings can be trusted right now; exit code 1 for `not now`."""
     import json
 
-    from compress.doctor import examine
+    from compress.doctor.diagnosis import examine
 
     found = examine(seconds)
     if as_json:

@@ -24,7 +24,7 @@ def eda(
     ] = False,
 ) -> None:
     """Look at a photo set: balance, sizes, colour, near-duplicates across splits, suspicious labels."""
-    from compress.data.eda_findings import findings
+    from compress.data.eda.findings import findings
     from compress.eda import examine
 
     def log(line: str) -> None:

@@ -24,8 +24,8 @@ def plan(
     from rich.console import Console
 
     from compress.dryrun import DryRun
-    from compress.layer_plot import check_plot, layer_plot
-    from compress.layer_table import block_lines, layer_summary, layer_table
+    from compress.layers.plot import check_plot, layer_plot
+    from compress.layers.table import block_lines, layer_summary, layer_table
 
     if plot is not None:
         check_plot(plot)

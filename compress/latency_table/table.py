@@ -16,7 +16,7 @@ import numpy as np
 from compress.errors import CompressError
 from compress.latency_table.model import LatencyModel, Part, Prediction
 from compress.latency_table.units import Unit, unit_of, units_of
-from compress.measure.counters import machine, package_version
+from compress.measure.machine import machine, package_version
 from compress.spec import digest
 from compress.store import Store
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compress.data.images import ImageSet
 from compress.errors import CompressError
+from compress.ratio import Ratio
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -147,7 +148,7 @@ def score_interval(
     targets: np.ndarray,
     predictions: np.ndarray,
     base_predictions: np.ndarray,
-    ratio: Any,
+    ratio: Ratio,
     *,
     base_time: float = 1.0,
     macs: float | None = None,
@@ -162,15 +163,13 @@ def score_interval(
     out are the resampled baseline's.
 
     Args:
-        ratio: time divided by the baseline's, with ``median``, ``low`` and ``high`` (95 %).
+        ratio: time divided by the baseline's.
         base_time: the baseline's time, needed only when ``metric`` states a ``time_base``.
         macs, base_macs: multiply-accumulates, needed only by a metric that counts them.
     """
     classes = _classes(targets, predictions, base_predictions)
     mine, base = _resampled_f1(classes, targets, predictions, base_predictions, samples=samples, seed=seed)
-    spread = (np.log(ratio.high) - np.log(ratio.low)) / (2 * 1.959964)
-    noise = np.random.default_rng((seed, 1)).standard_normal(samples)
-    times = base_time * ratio.median * np.exp(spread * noise)
+    times = base_time * ratio.drawn(samples, seed)
     points = [
         metric.with_base(f1=float(b), time=base_time, macs=base_macs).points(
             f1=float(f), time=float(t), macs=macs

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from compress.data.decode import UPRIGHT, opened, orientation, rgb
-from compress.data.eda import Eda, Group
-from compress.data.eda_duplicates import ALIKE, BITS, LIMIT
-from compress.data.eda_findings import findings
-from compress.data.eda_photos import Photo
+from compress.data.eda.duplicates import ALIKE, BITS, LIMIT
+from compress.data.eda.facts import Eda, Group
+from compress.data.eda.findings import findings
+from compress.data.eda.photos import Photo
 from compress.data.notes import few
 from compress.report import html
 from compress.report.charts.classes import confusion

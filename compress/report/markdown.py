@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from compress import bench_report
+from compress.bench import report as elsewhere
+from compress.report.summary import headline
 from compress.report.tables import markdown, rows, size
 
 _FEW = 4
@@ -20,6 +21,8 @@ def render(report: dict[str, Any]) -> str:
     low, high = final["score_test_interval"]
     lines = [
         f"# {report['recipe']['name']}",
+        "",
+        headline(report),
         "",
         f"Final model: **{final['label']}**, score_test **{final['score_test']:.3f}** "
         f"(95 % {low:.3f} to {high:.3f}; the baseline scores {base['score_test']:.3f}, lower is better), "
@@ -48,8 +51,8 @@ def render(report: dict[str, Any]) -> str:
     if others:
         lines += ["", f"The final model in every runtime installed here: {others}."]
     for entry in report.get("elsewhere", []):
-        lines += ["", f"## Elsewhere: {bench_report.title(entry)}", "", bench_report.markdown(entry)]
-        lines += ["", bench_report.remarks(entry)]
+        lines += ["", f"## Elsewhere: {elsewhere.title(entry)}", "", elsewhere.markdown(entry)]
+        lines += ["", elsewhere.remarks(entry)]
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress import bench_report, yamlio
+from compress import yamlio
+from compress.bench import report as elsewhere
 from compress.report import html
 from compress.report.charts.effects import effects
 from compress.report.figures import figures
@@ -86,9 +87,9 @@ def _ablation(report: Mapping[str, Any], folder: Path) -> Figure | None:
 
 
 def _elsewhere(entry: Mapping[str, Any]) -> tuple[str, list[Column], list[html.Row], str]:
-    columns = [Column(name, text=not i) for i, name in enumerate(bench_report.head(entry))]
-    lines = [html.Row(tuple(map(Cell, line))) for line in bench_report.cells(entry)]
-    return bench_report.title(entry), columns, lines, bench_report.remarks(entry)
+    columns = [Column(name, text=not i) for i, name in enumerate(elsewhere.head(entry))]
+    lines = [html.Row(tuple(map(Cell, line))) for line in elsewhere.cells(entry)]
+    return elsewhere.title(entry), columns, lines, elsewhere.remarks(entry)
 
 
 def steps_table(steps: Sequence[Mapping[str, Any]], final: str) -> tuple[list[Column], list[html.Row]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.bench_report import still_valid
+import numpy as np
+
+from compress import folders
+from compress.bench.report import still_valid
 from compress.errors import InputError
 from compress.other_runtimes import times_in_other_runtimes
 from compress.report.figures import figures, write_figures
@@ -19,7 +21,7 @@ from compress.report.page import render as render_page
 from compress.runtimes.folder import Artifact
 from compress.spec import digest
 from compress.step import Step
-from compress.store import Store, move_aside, write_text
+from compress.store import Store, write_text
 from compress.track import figures_of, tracking
 
 if TYPE_CHECKING:
@@ -56,22 +58,9 @@ class RunFolder:
         Raises:
             InputError: another run of that name is going on.
         """
-        from filelock import FileLock, Timeout
-
         path = root / recipe.name
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{recipe.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
-        written = path / "recipe.yaml"
-        text = recipe.to_yaml()
-        moved = None
-        if path.exists() and (not written.is_file() or written.read_text(encoding="utf-8") != text):
-            moved = move_aside(path)
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(written, text)
+        lock = folders.hold(path)
+        moved = folders.claim(path, recipe.to_yaml())
         (path / "steps.jsonl").write_text("")
         return cls(path, recipe, lock, moved)
 
@@ -91,8 +80,7 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``."""
-        with (self.path / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        folders.log(self.path, line)
 
     def add(self, step: Step) -> None:
         """Append a step to ``steps.jsonl``."""
@@ -146,7 +134,7 @@ def final_step(steps: Sequence[Step]) -> Step:
 
 def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None]) -> dict[str, Any]:
     """The content of ``report.json``."""
-    from compress.measure.counters import machine
+    from compress.measure.machine import machine
 
     final = final_step(steps)
     assert final.score is not None
@@ -154,6 +142,7 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
     time_ms = score.latency.median if recipe.metric.time == "model" else score.end_to_end_ms
     met = recipe.metric.met(f1=score.f1_test, time_ms=time_ms, macs=score.macs)
     controls = [step for step in steps if step.kind == "control"]
+    change = {"f1_test_change_interval": _change_of_f1(steps[0], final)}
     return {
         "recipe": recipe.canonical(),
         "machine": machine(),
@@ -161,13 +150,23 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
         "metric": recipe.metric.canonical(),
         "baseline": _with_content(steps[0]),
         "steps": [_with_content(s) for s in steps[1:] if s.kind != "control"],
-        "final": _with_content(final),
+        "final": {**_with_content(final), **change},
         "control": controls[0].to_dict() if controls else None,
         "require": [{"met": one.ok, "line": one.line} for one in met],
         "other_runtimes_ms": times,
         "data_notes": list(steps[0].notes),  # of the baseline's step: what is odd about the data
         "test": _test(steps[0]),
     }
+
+
+def _change_of_f1(baseline: Step, final: Step) -> tuple[float, float] | None:
+    """95 % of the final model's macro F1 on test minus the baseline's, on the same resampled photos."""
+    from compress.measure.quality import f1_difference_interval
+
+    if baseline.test is None or baseline.score is None or final.score is None:
+        return None
+    before, after = baseline.score.predictions_test, final.score.predictions_test
+    return f1_difference_interval(baseline.test.targets, np.asarray(after), np.asarray(before))
 
 
 def _test(baseline: Step) -> dict[str, Any] | None:
@@ -193,7 +192,7 @@ def _with_content(step: Step) -> dict[str, Any]:
 
 def _layers_ms(step: Step, store: Store) -> list[dict[str, Any]] | None:
     """Where the time of a step's artifact goes; None where its runtime has no profiler."""
-    from compress.layer_times import layers_ms
+    from compress.layers.times import layers_ms
 
     net = store.net(step.key)
     if net is None or step.artifact is None or step.score is None:

@@ -32,14 +32,23 @@ def headline(report: Mapping[str, Any]) -> str:
         if ratio < 1
         else f"slower than the baseline (\u00d7{ratio:.3g} the time)"
     )
-    change = final["f1_test"] - base["f1_test"]
-    points = f"{abs(100 * change):.1f} points {'higher' if change >= 0 else 'lower'}"
     small = (
         f"{base['bytes'] / final['bytes']:.2g} times smaller"
         if final["bytes"] < base["bytes"]
         else "no smaller"
     )
-    return f"After {final['label']}: {speed}, {small}, F1 on test {points}."
+    return f"After {final['label']}: {speed}, {small}, F1 on test {_change_of_f1(base, final)}."
+
+
+def _change_of_f1(base: Mapping[str, Any], final: Mapping[str, Any]) -> str:
+    """In points; and whether that is more than noise, which reports of earlier versions do not know."""
+    change = final["f1_test"] - base["f1_test"]
+    points = f"{abs(100 * change):.1f} points {'higher' if change >= 0 else 'lower'}"
+    if (interval := final.get("f1_test_change_interval")) is None:
+        return points
+    low, high = interval
+    noise = "which may be noise" if low <= 0 <= high else "more than noise"
+    return f"{points}, {noise} (95 % of the change {100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def tiles(report: Mapping[str, Any]) -> list[Tile]:

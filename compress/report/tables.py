@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 _NOTHING = "-"
+_NO_STAGE = ("baseline", "control")
 
 
 def number(form: str) -> Callable[[Any], str]:
@@ -97,7 +98,7 @@ def dropped(row: Row) -> bool:
 
 def verdict(row: Row) -> str:
     """The word in the column ``kept``."""
-    if row["kind"] in ("baseline", "control"):
+    if row["kind"] in _NO_STAGE:
         return _NOTHING
     if row["kept"]:
         return "yes"
@@ -128,13 +129,17 @@ def terminal(steps: Sequence[Row], title: str = "", width: int = 132) -> Table:
 
 
 def show(steps: Sequence[Row], title: str = "") -> None:
-    """Print it as wide as the terminal allows; whole where there is none."""
+    """Print it as wide as the terminal allows, whole where there is none; then why a stage stayed or not."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
     console.print(terminal(steps, title, console.width))
+    for row in steps:
+        if row["kind"] not in _NO_STAGE:
+            line = f"{row['label']}: {'kept' if row['kept'] else 'not kept'}, {row['why']}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _width(fields: Sequence[Field], steps: Sequence[Row]) -> int:

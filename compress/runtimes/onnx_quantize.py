@@ -148,7 +148,7 @@ def _inside(proto: onnx.ModelProto, exclude: tuple[str, ...]) -> list[str]:
 
 def _lacks_vnni() -> bool:
     """x86 without VNNI adds products of 8 bits in 16 and saturates: its weights get 7 bits."""
-    from compress.measure.counters import cpu_flags
+    from compress.measure.machine import cpu_flags
 
     flags = cpu_flags()
     return (

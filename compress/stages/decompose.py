@@ -35,10 +35,10 @@ class Decompose(Stage):
     """Tucker-2 for dense k x k convs (Kim et al., ICLR 2016), SVD for 1x1 convs and linears.
 
     Ranks keep ``energy`` of each layer's singular values. A layer is factorised only if its factors,
-    timed beside it on its true input in the run's runtime, are faster with certainty; all of them
-    together must make the whole net faster. Layers whose factors this machine's latency table (``python
-    -m compress calibrate``) expects to gain too little are not timed. Then batch norm statistics are taken
-    anew and the net is fine-tuned.
+    timed beside it on its true input in the run's runtime, are for sure ``min_speedup`` times as fast; all
+    of them together must make the whole net faster. Layers whose factors this machine's latency table
+    (``python -m compress calibrate``) expects to gain too little are not timed. Then batch norm statistics
+    are taken anew and the net is fine-tuned.
     """
 
     kind: Literal["decompose"] = "decompose"
@@ -65,18 +65,18 @@ class Decompose(Stage):
             left[f"not timed (max_layers is {self.max_layers})"] += len(group)
 
         if hopeless:
-            known = f"not {self.min_speedup:g}x faster by the latency table of {ctx.bench.runtime}"
+            known = f"not {self._asked} by the latency table of {ctx.bench.runtime}"
             left[known] = sum(len(group) for group, _ in hopeless)
             if not groups:
                 least = min(times for _, times in hopeless)
-                return Plan(skip=f"{_listed(left)} (best {least:.2f}x the time)", measured=True)
+                return Plan(skip=f"{_listed(left)}; the best takes {least:.2f}x the time", measured=True)
         timed = [(group, self._time(group[0], net.module, ctx)) for group in groups[: self.max_layers]]
         what: dict[str, list[int]] = {}
         for group, ratio in timed:
             if ratio.high < 1 / self.min_speedup:
                 what |= {c.name: list(c.ranks) for c in group}
             else:
-                left[f"not faster in {ctx.bench.runtime}"] += len(group)
+                left[f"not for sure {self._asked} in {ctx.bench.runtime}"] += len(group)
         notes = [
             f"{', '.join(c.name for c in group)}: rank {_ranks(group[0].ranks)}, {_times(ratio)} the time"
             for group, ratio in timed
@@ -86,7 +86,8 @@ class Decompose(Stage):
             tried = sum(len(group) for group, _ in timed)
             best = min((ratio for _, ratio in timed), key=lambda ratio: ratio.median)
             reason = (
-                f"{tried} layers tried, none faster in {ctx.bench.runtime} (best {_times(best)} the time)"
+                f"{tried} layers tried, none for sure {self._asked} in {ctx.bench.runtime}: the best took "
+                f"{_times(best)} the time"
             )
             return Plan(notes=tuple(notes), skip=reason, measured=True)
 
@@ -113,6 +114,12 @@ class Decompose(Stage):
         if self.epochs:
             train_net(net, ctx, epochs=self.epochs, lr=self.lr, name="decompose")
         return net
+
+    @property
+    def _asked(self) -> str:
+        """What ``min_speedup`` asks of a layer."""
+        most = 1 / self.min_speedup
+        return f"{self.min_speedup:g} times as fast (under {most:.2f}x the time)" if most < 1 else "faster"
 
     def _groups(self, net: Net, left: Counter[str]) -> list[list[_Candidate]]:
         """Layers to time, equal ones together, largest saving first; ``left`` counts why the others not."""

@@ -22,13 +22,18 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 def make_optimizer(
     model: nn.Module, kind: str, lr: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; fused, which on a CPU is one pass over the weights, not six."""
+    """SGD with Nesterov momentum, or AdamW; fused, which on a CPU is one pass over the weights, not six.
+
+    Not for a model with ``drawn_weights``: torch's fused SGD fails where a weight has its first gradient
+    in a later step than others.
+    """
     import torch
 
     groups = param_groups(model, weight_decay)
+    fused = not getattr(model, "drawn_weights", False)
     if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=True)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, fused=fused)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def one_cycle(t: float, warmup: float = 0.3) -> float:

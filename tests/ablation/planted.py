@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ENOSPC
 from typing import Any, Literal
 
 import torch
@@ -62,9 +63,10 @@ class Blind(Stage):
 
 
 class Break(Stage):
-    """Fails after ``rescale``, and nowhere else."""
+    """Fails after ``rescale``, and nowhere else: as a stage does, as torch does, or for want of disk."""
 
     kind: Literal["break"] = "break"
+    how: Literal["ours", "torch", "disk"] = "ours"
 
     def plan(self, net: Net, ctx: Context) -> Plan:
         return Plan()
@@ -72,6 +74,10 @@ class Break(Stage):
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         module: Any = net.module
         if torch.equal(module[0].weight, 2 * ctx.baseline.module[0].weight):  # type: ignore[index, operator]
+            if self.how == "torch":
+                raise RuntimeError("out of memory\nand a long story of where")
+            if self.how == "disk":
+                raise OSError(ENOSPC, "No space left on device")
             raise CompressError("this net was scaled")
         return Blind().apply(net, plan, ctx)
 

@@ -101,5 +101,5 @@ def seed_of(
         base = base or made
         last = chain[-1].name if chain else "baseline"
         step = Step(last, last, "key", True, "", None if skipped(chain) else made, 0.0, False)
-        found[chain] = Measured(made, step)
+        found[chain] = Measured(made, step, repr(chain))
     return Seed(number, METRIC, found, {"val": val, "test": test})

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from planted import Blind, Break, Declines, Rescale, small_net
@@ -30,8 +31,10 @@ from compress.__main__ import main
 from compress.ablation.folder import AblationFolder
 from compress.ablation.report import content, markdown, saving_line, summary
 from compress.ablation.run import Ablation, Interrupted
+from compress.ablation.tables import chain_name
 from compress.ablation.words import ONE_SEED
 from compress.data.digits import DigitsData
+from compress.data.images import Splits
 from compress.stages.base import Stage
 from compress.step import Step
 from compress.store import Store
@@ -75,14 +78,30 @@ def test_a_planted_useless_a_harmful_stage_and_a_tie_are_named(planted: Ablation
     assert (useless.f1_test.low, useless.f1_test.high) == (0.0, 0.0)  # the same function: the same labels
     assert (harmful.stage, harmful.verdict) == ("blind", "harmful")
     assert harmful.f1_val.high < -0.1
-    first, second = planted.orders  # scaling and blinding commute
-    assert first.tied
-    assert second.tied
-    assert "a tie" in summary(planted)[-1]
-    assert summary(planted)[-2].startswith("best chain: ")
-    assert ONE_SEED not in summary(planted)
+    said = summary(planted)
+    assert said[-3].startswith("best chain: ")
+    assert "a tie, 1 of 3 other nets are not told from the best" in said[-3]  # scaling alone changes no label
+    assert ONE_SEED not in said
     (both,) = planted.interactions
     assert both.verdict == "tie"
+
+
+def test_chains_that_end_with_one_net_are_one_and_only_one_net_is_called_the_best(planted: Ablation) -> None:
+    (order,) = planted.orders  # scaling and blinding commute: the weights are the same
+    assert [chain_name(chain) for chain in (order.chain, *order.same)] == [
+        "rescale > blind",
+        "blind > rescale",
+    ]
+    assert summary(planted)[-2:] == [
+        "best order: rescale > blind; none makes another net",
+        "the same net: rescale > blind = blind > rescale",
+    ]
+    whole = [one for one in content(planted)["ranking"] if one["name"] == "full"]
+    assert [one["same"] for one in whole] == [["blind > rescale"]]
+    places = [row[planted.ranking.heads().index("behind the best")] for row in planted.ranking.cells()]
+    assert places[0] == "best"
+    assert places[1].startswith("+0.000 ± ")  # the same function scaled: another net
+    assert [one["best"] for one in content(planted)["ranking"]] == [True, False, False, False]
 
 
 def test_shared_beginnings_are_computed_once(planted: Ablation) -> None:
@@ -120,7 +139,8 @@ def test_again_it_answers_from_the_store(planted: Ablation, store: Store) -> Non
         figures(list(r.steps)) for r in planted.variants
     ]
     assert again.effects.rows == planted.effects.rows
-    assert "at most 15, of which 15 are in the store" in lines[0]
+    (said,) = [line for line in lines if line.startswith("ablation: ")]
+    assert "at most 15, of which 15 are in the store" in said
 
 
 def test_the_folder_says_it_all(planted: Ablation, tmp_path: Path) -> None:
@@ -162,8 +182,11 @@ def test_a_stage_that_fails_ends_its_variants_and_no_others(store: Store) -> Non
     assert len(done.variants) == 4
     assert content(done)["variants"][0]["score_val"] is None
     assert "failed: full, seed 0: break: this net was scaled" in summary(done)
-    with pytest.raises(CompressError, match="every variant failed"):
-        ablate(recipe(Rescale(), Break(), kinds=()), model=small_net(), store=store, log=quiet)
+    alone = recipe(Rescale(), Break(how="torch"), kinds=())
+    with pytest.raises(CompressError, match=r"every variant failed.* at break: RuntimeError: out of memory$"):
+        ablate(alone, model=small_net(), store=store, log=quiet)
+    with pytest.raises(OSError, match="No space left"):  # the next variant would fail, too
+        ablate(recipe(Rescale(), Break(how="disk"), kinds=()), model=small_net(), store=store, log=quiet)
 
 
 def test_a_stage_that_declines_costs_nothing_and_is_called_skipped(store: Store) -> None:
@@ -173,6 +196,29 @@ def test_a_stage_that_declines_costs_nothing_and_is_called_skipped(store: Store)
     assert len(done.orders) == 1
     # baseline, declines on it, rescale on it, declines after rescale; rescale after declines is the same run
     assert done.saving.done == 4
+
+
+class CountedDigits(DigitsData):
+    loaded: ClassVar[list[int]] = []
+
+    def load(self, seed: int, log: Callable[[str], None] = print) -> Splits:
+        self.loaded.append(seed)
+        return super().load(seed, log)
+
+
+def test_data_is_loaded_once_a_seed_by_the_forecast_for_the_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compress.ablation import branches
+
+    counted = recipe(Rescale(), kinds=(), seeds=2)
+    counted = counted.model_copy(update={"data": CountedDigits(image_size=8)})
+    plain = {"model": small_net(), "store": store, "log": quiet}
+    first = ablate(counted, **plain)
+    assert CountedDigits.loaded == [0, 1]
+    monkeypatch.setattr(branches, "_WAITING", 0)  # no room for seeds that wait
+    assert ablate(counted, **plain).effects.rows == first.effects.rows
+    assert CountedDigits.loaded == [0, 1, 0, 1, 0, 1]
 
 
 def test_strengths_are_swept(store: Store) -> None:

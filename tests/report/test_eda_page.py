@@ -12,7 +12,7 @@ import pytest
 from photos import KINDS, draw, make_set
 from PIL import Image
 
-from compress.data.eda import Eda
+from compress.data.eda.facts import Eda
 from compress.eda import examine
 from compress.models.pretrained import WHEEL
 from compress.report.charts.photos import histogram

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from report_samples import STEPS, ablation, full_report, report
+from report_samples import AFTER, BEFORE, STEPS, TRUTH, ablation, full_report, photos, report
 
 from compress.errors import InputError
+from compress.measure.quality import f1_difference_interval
 from compress.recipe import Recipe
 from compress.report import ablation_page
 from compress.report.figures import figures
 from compress.report.markdown import render as render_markdown
-from compress.report.run_folder import RunFolder, read_report, write_report
+from compress.report.run_folder import RunFolder, build, read_report, write_report
 from compress.report.summary import headline
 from compress.report.tables import FIELDS, markdown, rows, terminal
 
@@ -201,6 +204,11 @@ def test_a_class_absent_from_test_has_no_f1(tmp_path: Path) -> None:
         ),
         ({"latency_ratio": 1.5, "latency_ratio_interval": [1.4, 1.6]}, "slower than the baseline (\u00d71.5"),
         ({"latency_ratio": 0.99, "latency_ratio_interval": [0.9, 1.1]}, "as fast as the baseline, "),
+        (
+            {"f1_test_change_interval": [-0.02, 0.004]},
+            "lower, which may be noise (95 % of the change -2.0 to +0.4).",
+        ),
+        ({"f1_test_change_interval": [-0.02, -0.004]}, "1.0 points lower, more than noise (95 % of the "),
         ({"bytes": 7_000_000, "f1_test": 0.9}, "no smaller, F1 on test 9.0 points higher"),
         ({"label": "baseline"}, "No stage paid"),
     ],
@@ -209,6 +217,17 @@ def test_the_headline_says_what_came_out(change: dict[str, Any], said: str) -> N
     content = report()
     content["final"] = {**content["final"], **change}
     assert said in headline(content)
+
+
+def test_whether_the_change_of_f1_is_noise_comes_from_both_models_labels(tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text('{"runtime": "onnxruntime"}')
+    steps = [replace(STEPS[0], test=photos()), replace(STEPS[1], artifact=str(tmp_path))]
+    final = build(Recipe(name="tiny"), steps, {})["final"]
+    low, high = final["f1_test_change_interval"]
+    assert (low, high) == f1_difference_interval(TRUTH, np.array(AFTER), np.array(BEFORE))
+    assert low < -0.1 < 0 < high  # ten photos, four of them with another label
+    without = build(Recipe(name="tiny"), [replace(steps[1], test=None)], {})["final"]
+    assert without["f1_test_change_interval"] is None
 
 
 def test_a_run_shows_the_effects_of_its_ablation_and_of_no_other(tmp_path: Path) -> None:

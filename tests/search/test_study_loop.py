@@ -10,9 +10,11 @@ import pytest
 from fast_objective import TINY, Fast, Raising, finished, loop, study_spec
 
 from compress.errors import CompressError, InputError
+from search.candidate import Candidate
 from search.records import Record
 from search.spec import StudySpec
 from search.storage import open_study
+from search.study import BASE
 
 
 def run(spec: StudySpec, folder: Path, objective: Fast | None = None) -> list[Record]:
@@ -85,6 +87,34 @@ def test_what_is_beyond_a_limit_is_told_and_never_trained(tmp_path: Path) -> Non
     assert begun(tmp_path) == 8
 
 
+def test_a_limit_relative_to_the_baseline(tmp_path: Path) -> None:
+    spec = study_spec(trials=6, storage="journal", limits={"latency_ratio": 0.5, "ms": 9.0})
+    once = loop(spec, tmp_path)
+    once.study.set_user_attr(BASE, {"ms": 0.8})
+    once.run()
+    records = once.records()
+    assert {r.outcome for r in records} >= {"evaluated", "infeasible"}
+    assert all((r.measured["ms"] <= 0.4) == r.feasible for r in records if "ms" in r.measured)
+
+
+def test_a_candidate_is_timed_only_where_that_can_decide(tmp_path: Path) -> None:
+    class Timing(Fast):
+        def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
+            found = super().costs(candidate, needed)
+            if needed:
+                timed.append(found["params"])
+                return found
+            return {name: found[name] for name in ("params", "macs")}
+
+    timed: list[float] = []
+    spec = study_spec(trials=3, storage="journal", limits={"params": 9_000, "ms": 0.1})
+    records = run(spec, tmp_path, Timing(spec, tmp_path / "diary"))
+    beyond = [r for r in records if r.outcome == "infeasible"]
+    assert {"ms" in r.measured for r in beyond} == {True, False}
+    assert max(timed) <= 9_000
+    assert all(r.measured["ms"] <= 0.1 for r in records if r.outcome == "evaluated")
+
+
 def test_limits_that_leave_nothing_end_the_study(tmp_path: Path) -> None:
     once = loop(study_spec(trials=1, limits={"params": 1}, storage="journal"), tmp_path)
     once.run()
@@ -129,6 +159,20 @@ def test_only_the_best_are_trained_longer(tmp_path: Path) -> None:
         elif record.outcome == "evaluated":
             assert record.rungs.keys() == {3, 20}
             assert record.rungs[3]["f1"] < record.rungs[20]["f1"] < record.measured["f1"]
+
+
+def test_samplers_learn_from_stopped_trials_of_one_objective(tmp_path: Path) -> None:
+    fidelity = {"epochs": [3, 20, 60], "keep": 0.34}
+    for objectives in (["f1"], ["f1", "ms"]):
+        spec = study_spec(trials=6, storage="journal", fidelity=fidelity, objectives=objectives)
+        folder = tmp_path / "-".join(objectives)
+        records = run(spec, folder)
+        trials = open_study(spec, folder).trials
+        assert any(record.outcome == "stopped" for record in records)
+        for record in records:
+            rungs = {epochs: values["f1"] for epochs, values in record.rungs.items()}
+            told = rungs if len(objectives) == 1 and record.outcome != "duplicate" else {}
+            assert trials[record.number].intermediate_values == told
 
 
 def test_one_failing_candidate_does_not_end_the_study(tmp_path: Path) -> None:

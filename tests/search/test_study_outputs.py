@@ -115,7 +115,9 @@ def test_another_study_of_that_name_moves_aside_and_more_trials_do_not(here: Pat
 def test_two_workers_share_the_trials(here: Path) -> None:
     spec = study_spec(trials=16, workers=2)
     path = left(spec)
-    trials = open_study(spec, path).trials
+    study = open_study(spec, path)
+    assert sum(key.startswith("clock.") for key in study.user_attrs) == 3  # the baseline's and each worker's
+    trials = study.trials
     outcomes = [Record.of_trial(trial).outcome for trial in trials]
     assert outcomes.count("evaluated") >= 16  # the last of both may end together
     assert set(outcomes) <= {"evaluated", "duplicate"}

@@ -73,7 +73,7 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     [
         ({"objectives": ["score", "f1"]}, "must stand alone"),
         ({"objectives": ["f1", "f1"]}, "each may stand once"),
-        ({"limits": {}}, "at least one of ms, params, macs"),
+        ({"limits": {}}, "at least one of ms, params, macs, latency_ratio"),
         ({"fidelity": {"epochs": [3, 3, 60]}}, "must rise"),
         ({"fidelity": {"epochs": [3, 10]}}, r"must be the full training, train.epochs \(60\)"),
         (

@@ -127,7 +127,7 @@ class Dense(nn.Module):
 
 
 def test_wide_dense_convs_are_quantised_where_the_processor_can(ort: Context) -> None:
-    from compress.measure.counters import cpu_flags
+    from compress.measure.machine import cpu_flags
 
     if not cpu_flags() & {"avx512_vnni", "avx_vnni"}:
         pytest.skip("this processor has no VNNI, so int8 may well be slower")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tinynet import DIGITS, digits, tiny_net
+from torch.nn import functional as F
 
 from compress.data.augment import FlipCrop
 from compress.data.loader import Batches, Timed
@@ -93,6 +94,15 @@ def test_the_stated_part_of_the_batches_is_mixed_and_each_way_takes_half() -> No
     assert 160 < both["none"] < 240
     assert 60 < both["mixup"] < 140
     assert 60 < both["cutmix"] < 140
+
+
+def test_mixup_blends_images_and_targets_alike() -> None:
+    images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 2, 2) * 80
+    soft = F.one_hot(torch.arange(4), 4).float()
+    mixed, targets = mixup(images, soft, 1.0, np.random.default_rng(3))
+    assert not torch.equal(mixed, images.float())
+    assert targets.sum(1).allclose(torch.ones(4))
+    assert mixed[:, 0, 0, 0].allclose(targets @ (torch.arange(4).float() * 80), atol=1e-3)
 
 
 def test_mixup_alone_draws_what_it_always_drew() -> None:

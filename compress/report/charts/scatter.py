@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from compress.report.marks import Dot, Figure, Line, Mark, Role, Text, grid, scale, short, ticks
 
-_HEIGHT, _TOP = 340, 24
+_BOTTOM, _TOP = 340, 24
+HEIGHT = _BOTTOM + 44  # of a figure with ``axes``
 _NARROW = 330  # pixels: labels are placed so that they stay apart even on a phone
 Box = tuple[float, float, float, float]
 
@@ -62,21 +63,9 @@ def f1_against_time(rows: Sequence[Mapping[str, Any]], base_ms: float) -> Figure
 
 def scatter(points: Sequence[Point], legend: tuple[tuple[Role, str], ...]) -> Figure:
     """F1 upwards, milliseconds from 0 to the right."""
-    right = 1.08 * max(max(p.ms_interval[1], p.ms) for p in points)
-    lows, highs = [p.f1_interval[0] for p in points], [p.f1_interval[1] for p in points]
-    pad = 0.08 * (max(highs) - min(lows) or 0.1)
-    low, high = max(0.0, min(lows) - pad), min(1.0, max(highs) + pad)
-    x, y = scale(0.0, right), scale(low, high, _HEIGHT, _TOP)
-
-    marks: list[Mark] = []
-    for value in ticks(low, high):
-        label = Text(0, y(value) - 4, f"{value:g}", "muted", size=12, halo=True)
-        marks += [Line(0, y(value), 1, y(value)), label]
-    marks += grid(ticks(0, right), x, _HEIGHT, _HEIGHT + 5)
-    marks += [
-        Text(0, 8, "F1 on test, up is better", "muted", size=12),
-        Text(1, _HEIGHT + 38, "milliseconds an image, left is better", "muted", "end", size=12),
-    ]
+    costs = [max(p.ms_interval[1], p.ms) for p in points]
+    f1s = [end for p in points for end in p.f1_interval]
+    x, y, marks = axes(costs, f1s, "F1 on test", "milliseconds an image")
     for one, two in pairwise(p for p in points if p.chained):
         marks.append(Line(x(one.ms), y(one.f1), x(two.ms), y(two.f1), "muted", 1.5, True))
     taken: list[Box] = []
@@ -93,12 +82,36 @@ def scatter(points: Sequence[Point], legend: tuple[tuple[Role, str], ...]) -> Fi
         name="f1-time",
         title="F1 against time, with 95 % intervals",
         summary=" ".join(f"{p.tip}." for p in points),
-        height=_HEIGHT + 44,
+        height=HEIGHT,
         marks=(*marks, *labels),
         columns=("model", "F1 test", "from", "to", "ms", "from", "to"),
         rows=tuple((p.label, p.f1, *p.f1_interval, p.ms, *p.ms_interval) for p in points),
         legend=legend,
     )
+
+
+def axes(
+    costs: Sequence[float], f1s: Sequence[float], up: str, across: str
+) -> tuple[Callable[[float], float], Callable[[float], float], list[Mark]]:
+    """F1 upwards, a cost from 0 to the right, both as far as the values reach.
+
+    Returns:
+        A cost to its x, an F1 to its y, and the grid with the names of both axes.
+    """
+    right = 1.08 * max(costs)
+    pad = 0.08 * (max(f1s) - min(f1s) or 0.1)
+    low, high = max(0.0, min(f1s) - pad), min(1.0, max(f1s) + pad)
+    x, y = scale(0.0, right), scale(low, high, _BOTTOM, _TOP)
+    marks: list[Mark] = []
+    for value in ticks(low, high):
+        label = Text(0, y(value) - 4, f"{value:g}", "muted", size=12, halo=True)
+        marks += [Line(0, y(value), 1, y(value)), label]
+    marks += grid(ticks(0, right), x, _BOTTOM, _BOTTOM + 5)
+    marks += [
+        Text(0, 8, f"{up}, up is better", "muted", size=12),
+        Text(1, _BOTTOM + 38, f"{across}, left is better", "muted", "end", size=12),
+    ]
+    return x, y, marks
 
 
 def _label(text: str, x: float, y: float, taken: list[Box]) -> Text:

@@ -1,0 +1,236 @@
+"""Our search against the original protocol in equal time: the area of (F1, time) that their nets dominate.
+
+python benchmarks/search_hypervolume.py PATH/trashnet [--minutes 25] [--seeds 3] [--nets 4] [--jobs 2]
+                                        [--ours KEY=VALUE] [--set KEY=VALUE]
+python benchmarks/search_hypervolume.py --quick     # some minutes, on digits: that it works, not what is true
+
+Both search the competition's space with every image size a quarter of the original's and 20 epochs of full
+training, for the same time, each with one thread on one core:
+
+- original: every trial trained fully; F1, parameters and time; MOTPE after ten random trials.
+- ours: the same sampler for F1 and time; what is slower than the baseline is not trained, of four candidates
+  naswot chooses the one that is, and a third of these goes on after 3 and 8 epochs. --ours changes that.
+
+When its time is over a search is killed, and a training that it cuts off counts for nothing. The baseline is
+trained before that time. Of each front the nets with the largest area on val are trained again with a seed
+that no search had, exported, timed in turns with the baseline, and only now seen on test. Areas are from F1 0
+and twice the baseline's time.
+
+About two hours on two idle cores. Killed, the same command goes on: studies are in runs/hypervolume-ARM-SEED,
+what they print beside them in .txt, what they train in stores of their own below runs/.stores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated
+
+import numpy as np
+import typer
+from search_studies import alone_on, cores, in_child, prepare, stop, store_of
+
+from compress.ablation.estimates import Noise, estimate
+from compress.errors import CompressError
+from compress.store import Store
+from search.candidate import Candidate
+from search.clock import Spent, words
+from search.conduct import BASE, conduct
+from search.finals import records_of
+from search.folder import StudyFolder
+from search.hypervolume import Point, best_subset, hypervolume
+from search.one_shot import objective_of
+from search.records import counted, front
+from search.retrain import retrain
+from search.spec import StudySpec
+from search.storage import open_study
+
+AIM = 1.5
+REFERENCE = (0.0, 2.0)  # F1, and time relative to the baseline's
+FRESH = 1000  # added to the seed of a search
+OVER_S = 10.0  # a search with less time left has ended: its clock is noted every 5 s
+FINALS = 0.15  # of the time is for the finalists of one_shot
+BOTH = [
+    "space.train.epochs=null",
+    "train.epochs=20",
+    "data.image_size=32",
+    "space.image_size=[24, 28, 42, 56]",
+]
+ARMS = {
+    "original": ["objectives=[f1, params, ms]"],
+    "ours": [
+        "objectives=[f1, ms]",
+        "limits={latency_ratio: 1}",
+        "proxies={kind: naswot, candidates: 4}",
+        "fidelity={epochs: [3, 8, 20], keep: 0.34}",
+    ],
+}
+QUICK = ["train.epochs=4", "runtime={kind: onnxruntime}"]
+QUICK_OURS = ["limits={macs: 5.0e+6}", "fidelity={epochs: [1, 4]}"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One study of one arm, and when it is over."""
+
+    arm: str
+    spec: StudySpec
+    hours: float
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.spec.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_suffix(".txt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to: the nets to train again, and their area on val."""
+
+    candidates: list[Candidate]
+    area: float
+    line: str
+
+
+def main(
+    data: Annotated[Path | None, typer.Argument(help="TrashNet's folder with train/ and test/.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of each search; 25 without.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Searches of each arm; 3 without.")] = None,
+    nets: Annotated[int, typer.Option(min=1, help="Of each front, trained again.")] = 4,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Side by side; as many as cores without.")] = None,
+    ours: Annotated[list[str] | None, typer.Option(help="Override a value of our studies.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value of all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Digits, a minute a search, one seed.")] = False,
+) -> None:
+    """Search by both protocols, train their fronts again, print the areas and their ratio."""
+    if data is None and not quick:
+        raise typer.BadParameter("give TrashNet's folder, or --quick")
+    hours = (minutes or (1 if quick else 25)) / 60
+    some = range(seeds or (1 if quick else 3))
+    places: list[int | None] = [*cores()] or [None]
+    places = places[: jobs or len(some) * len(ARMS)]
+    alone_on(None)
+    try:
+        common = QUICK if quick else [*BOTH, f"data.root={data}"]
+        changes = {arm: [*common, *own, *(set_ or [])] for arm, own in ARMS.items()}
+        changes["ours"] += [*(QUICK_OURS if quick else []), *(ours or [])]
+        file = f"recipes/spaces/{'quickstart' if quick else 'competition'}.yaml"
+        first, _ = (StudySpec.from_yaml(file, changes[arm]) for arm in ARMS)
+        again = len(some) * len(ARMS)
+        print(
+            f"Plan: {again} searches of {file}, {words(hours)} each, on {len(places)} cores: "
+            f"{words(hours * -(-again // len(places)))}.\n"
+            f"Then up to {again * nets} nets are trained again for {first.train.epochs} epochs, about half "
+            "as long.\nResults: runs/hypervolume-*, runs/.stores; the same command goes on from there.",
+            flush=True,
+        )
+        runtime, _ = prepare(first, Store(), calibrate=not quick, log=print)
+        searches = [
+            _search(arm, file, [*changes[arm], f"runtime={json.dumps(runtime.canonical())}"], seed, hours)
+            for seed in some
+            for arm in ARMS
+        ]
+        free: SimpleQueue[int | None] = SimpleQueue()
+        for core in places:
+            free.put(core)
+        areas: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        with ThreadPoolExecutor(len(places)) as pool:
+            for one, found in zip(
+                searches, pool.map(lambda one: _done(one, nets, free), searches), strict=True
+            ):
+                points = [_on_test(one, candidate) for candidate in found.candidates]
+                areas[one.arm].append(hypervolume(points, REFERENCE))
+                print(f"{found.line}; area on val {found.area:.3f}, on test {areas[one.arm][-1]:.3f}")
+                for f1, ratio in sorted(points):
+                    print(f"    F1 test {f1:.3f} at {ratio:.3f} of the baseline's time")
+    except CompressError as error:
+        stop(error)
+    raise typer.Exit(0 if _verdict(areas["ours"], areas["original"]) or quick else 1)
+
+
+def _search(arm: str, file: str, changes: Sequence[str], seed: int, hours: float) -> Search:
+    named = [f"name=hypervolume-{arm}-{seed}", f"seed={seed}", "trials=100000"]
+    spec = StudySpec.from_yaml(file, [*changes, *named])
+    asking = hours * (1 - FINALS if spec.one_shot else 1)
+    return Search(arm, spec.model_copy(update={"max_hours": asking}), hours)
+
+
+def _done(one: Search, nets: int, free: SimpleQueue[int | None]) -> Found:
+    """The search, and the nets that it found trained again, in processes on a core that is free."""
+    core = free.get()
+    try:
+        in_child(core, one.log, search, one)
+        found = _found(one, nets)
+        in_child(core, one.log, train_again, one, found.candidates)
+        return found
+    finally:
+        free.put(core)
+
+
+def search(one: Search) -> None:
+    """Until its time is over: then this process ends as by a kill."""
+    os.environ["BEYONDNAS_STORE"] = str(store_of(one.spec).root)
+    prepare(one.spec, store_of(one.spec), calibrate=False, log=print)
+    with StudyFolder.open(one.spec) as folder:
+        left = one.hours * 3600 - Spent.on(open_study(one.spec, folder.path)).seconds
+        if left < OVER_S:
+            return
+        timer = threading.Timer(left, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+        conduct(one.spec, folder, objective_of, lambda line: print(line, flush=True))
+        timer.cancel()
+
+
+def train_again(one: Search, candidates: Sequence[Candidate]) -> None:
+    """Into the store."""
+    for candidate in candidates:
+        retrain(one.spec, candidate, one.spec.seed + FRESH, store=store_of(one.spec), log=print)
+
+
+def _found(one: Search, nets: int) -> Found:
+    study = open_study(one.spec, one.folder)
+    records, base, spent = records_of(study), study.user_attrs[BASE], Spent.on(study)
+    best = front(records, {"f1": "maximize", "ms": "minimize"})
+    points: list[Point] = [(r.measured["f1"], r.measured["ms"] / base["ms"]) for r in best]
+    within = [(r, point) for r, point in zip(best, points, strict=True) if point[1] < REFERENCE[1]]
+    chosen = best_subset(within, [point for _, point in within], nets, REFERENCE)
+    full = sum(record.outcome == "evaluated" for record in records)
+    line = (
+        f"{one.arm}, seed {one.spec.seed}: {words(spent.hours)} by the clock, "
+        f"{words(spent.cpu_seconds / 3600)} of CPU time; {counted(records)} candidates trained, {full} fully"
+    )
+    return Found([r.candidate for r, _ in chosen if r.candidate], hypervolume(points, REFERENCE), line)
+
+
+def _on_test(one: Search, candidate: Candidate) -> Point:
+    """From the store."""
+    got = retrain(one.spec, candidate, one.spec.seed + FRESH, store=store_of(one.spec), log=lambda line: None)
+    return got.net.f1_test, got.net.time.median
+
+
+def _verdict(ours: Sequence[float], original: Sequence[float]) -> bool:
+    """Print the ratio of the areas."""
+    whole = float(np.mean(ours)) / float(np.mean(original)) if any(original) else float("inf")
+    print(f"mean area on test: ours {np.mean(ours):.3f}, original {np.mean(original):.3f}, ratio {whole:.2f}")
+    if not all(original) or not all(ours):
+        print("no mean of ratios: in some seed an arm found no net within twice the baseline's time")
+        return whole >= AIM
+    each = [mine / other for mine, other in zip(ours, original, strict=True)]
+    mean = estimate([float(np.log(ratio)) for ratio in each], Noise(0.0, 0.0)).exp()
+    known = f" (95 % {mean.low:.2f} to {mean.high:.2f})" if len(each) > 1 else ""
+    print(f"ratio by seed: {', '.join(f'{r:.2f}' for r in each)}; geometric mean {mean.mean:.2f}{known}")
+    return mean.mean >= AIM
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Whether this machine's timings can be trusted: ``diagnosis``, by ``machine``, ``software``, ``noise``."""

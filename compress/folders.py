@@ -1,0 +1,58 @@
+"""The folder of a run, an ablation or a study: written by one process at a time, and of one recipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.errors import InputError
+from compress.store import move_aside, write_text
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+def hold(path: Path) -> FileLock:
+    """Lock a folder, which need not be there yet, until ``release`` or the end of this process.
+
+    Raises:
+        InputError: another run of that name is going on.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{path}: another run of that name is going on; wait, or set name") from None
+    return lock
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The same while a ``with`` lasts."""
+    lock = hold(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(path: Path, recipe: str) -> Path | None:
+    """Make it the folder of ``recipe``, the text of its ``recipe.yaml``; says where another one was moved."""
+    written, moved = path / "recipe.yaml", None
+    if path.exists() and (not written.is_file() or written.read_text(encoding="utf-8") != recipe):
+        moved = move_aside(path)
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(written, recipe)
+    return moved
+
+
+def log(path: Path, line: str) -> None:
+    """Append a line with the time of day to the folder's ``log.txt``; several processes may."""
+    with (path / "log.txt").open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")

@@ -1,0 +1,1 @@
+"""A net layer by layer, as its runtime profiles it: ``times``, as a ``table`` and as a ``plot``."""

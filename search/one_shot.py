@@ -1,0 +1,168 @@
+"""A study that trains no candidate: all share the weights of one supernet (``--one-shot``).
+
+Yu et al., BigNAS: Scaling up neural architecture search with big single-stage models, ECCV 2020.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.inputs import seeded, splits_of
+from compress.net import Net, Preprocess
+from compress.stages.training import FINE_TUNE
+from compress.store import source_digest
+from search.candidate import Candidate
+from search.objective import Measuring
+from search.recipes import recipe_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compress.data.images import ImageSet
+    from compress.train import LossFn, TrainSpec
+    from search.spec import OneShotSpec
+    from search.supernet import Supernet
+
+_IMAGES, _BATCH = 512, 64  # for the statistics of a subnet's batch norms
+_CODE = ("supernet", "one_shot", "sample", "dice", "blocks")
+
+
+@dataclass
+class OneShot(Measuring):
+    """The objective of ``--one-shot``: F1 on val of nets cut out of a supernet, exported as they are.
+
+    The statistics of their batch norms are estimated on train images. Such an F1 is below what the net
+    reaches alone: it ranks. ``finish`` says what a net is worth.
+    """
+
+    _seen: dict[int, list[Tensor]] = field(default_factory=dict, init=False)  # batches by size
+
+    def baseline_values(self) -> dict[str, Any]:
+        assert self.supernet is not None  # trained here, once, before workers ask for it
+        return super().baseline_values()
+
+    def evaluate(self, candidate: Candidate) -> dict[str, float]:
+        lab = self._lab(candidate)
+        scorer = lab.measure_in_runtime_of(lab.backbone)
+        with scorer.exported(lab.backbone) as shipped:
+            costs = self.costs(candidate, needed=False)
+            costs.setdefault("ms", self._time(candidate, shipped))
+            return self._with_score(scorer.f1_of(shipped, lab.splits.val), costs)
+
+    def finish(self, candidate: Candidate) -> dict[str, float]:
+        """Fine-tuned from the shared weights, exported and timed, as a candidate of other studies is."""
+        return super().evaluate(candidate)
+
+    def finished(self, candidate: Candidate) -> Net:
+        """The fine-tuned net itself."""
+        lab = self._lab(candidate)
+        return lab.train(lab.base_key, lab.recipe.train)[0]
+
+    @property
+    def one_shot(self) -> OneShotSpec:
+        assert self.spec.one_shot is not None
+        return self.spec.one_shot
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """Trained, or from the store."""
+        train = self.spec.train.model_copy(update={"epochs": self.one_shot.epochs, "patience": None})
+        codes = [source_digest(f"search.{name}") for name in _CODE]
+        what = [self.spec.space.canonical(), train.canonical(), self.one_shot.subnets, codes]
+
+        def make(work: Path) -> Net:
+            return self._train_supernet(train, work)
+
+        shared: Any = self._base_lab.remember(["supernet", *what], make).module
+        return shared  # type: ignore[no-any-return]
+
+    def _train_supernet(self, train: TrainSpec, work: Path) -> Net:
+        from compress.train import fit
+        from search.supernet import Supernet
+
+        labels = self._base_lab.splits.labels
+        with seeded(self.spec.seed):
+            shared = Supernet(self.spec.space, len(labels))
+        count = sum(weight.numel() for weight in shared.parameters())
+        self.log(f"one-shot: training a supernet of {count:,} weights for {train.epochs} epochs")
+        images = self._train_images(shared.size)
+        net = Net(shared, Preprocess(shared.size), labels)
+        loss = sandwich(shared, images, train, self.one_shot.subnets)
+        rest = {"preprocess": net.preprocess, "seed": self.spec.seed, "work": work, "log": self.log}
+        fit(shared, images, train, loss=loss, **rest)  # type: ignore[arg-type]
+        return net
+
+    def _train_images(self, size: int) -> ImageSet:
+        data = {**self.spec.data.canonical(), "image_size": size}
+        return splits_of(recipe_of(self.spec, data=data), None, lambda line: None).train
+
+    def _training(self, train: TrainSpec) -> TrainSpec:
+        gentle = {"epochs": self.one_shot.finetune, "lr": FINE_TUNE * train.peak_lr, "schedule": "cosine"}
+        return train.model_copy(update=gentle)
+
+    def _start(self, candidate: Candidate) -> Net:
+        """Cut out of the supernet, with statistics of its own."""
+        from compress.ops.batchnorm import reestimate
+
+        net = Net(
+            self.supernet.module(candidate), Preprocess(candidate.image_size), self._base_lab.splits.labels
+        )
+        if candidate.image_size not in self._seen:
+            self._seen[candidate.image_size] = self._batches(net.preprocess)
+        reestimate(net.module, self._seen[candidate.image_size])
+        return net
+
+    def _batches(self, preprocess: Preprocess) -> list[Tensor]:
+        """Train images, drawn, as they reach a net."""
+        import torch
+
+        from compress.training.batch import inputs
+
+        data = self._train_images(preprocess.size)
+        picked = random.Random(self.spec.seed).sample(range(len(data)), min(_IMAGES, len(data)))
+        images = torch.from_numpy(data.images[sorted(picked)]).permute(0, 3, 1, 2)
+        return [inputs(batch, preprocess) for batch in torch.split(images, _BATCH)]
+
+
+def sandwich(shared: Supernet, data: ImageSet, train: TrainSpec, subnets: int) -> LossFn:
+    """The loss of a step of the supernet: that of the largest net, and of the smallest and ``subnets`` drawn
+    ones against what the largest says (sandwich rule, in-place distillation).
+
+    The largest is believed as far as it believes the label: as long as it has learned nothing, it would teach
+    all nets to say nothing, itself with them. The losses are summed: a weight of more nets has more to learn.
+    Nets of smaller images see them resized.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from compress.training.batch import inputs
+    from compress.training.device import use_device
+    from compress.training.losses import make_loss
+
+    counts = torch.bincount(torch.from_numpy(data.targets), minlength=len(data.labels))
+    own = make_loss(train.loss, counts.to(use_device(train)), train.beta, train.tau)
+
+    def loss(logits: Tensor, soft: Tensor, images: Tensor) -> Tensor:
+        total = own(logits, soft, images)
+        says = logits.detach().softmax(1)
+        belief = (says * soft).sum(1, keepdim=True) / soft.amax(1, keepdim=True)
+        target = belief * says + (1 - belief) * soft
+        rng = random.Random(int(torch.randint(2**62, ()).item()))
+        for candidate in [shared.draw(rng, "low"), *(shared.draw(rng) for _ in range(subnets))]:
+            x = inputs(images, Preprocess(candidate.image_size), train.channels_last)
+            total = total + cross_entropy(shared.run(candidate, x).float(), target)
+        return total
+
+    return loss
+
+
+def objective_of(spec: Any, log: Callable[[str], None], note: Callable[[str], None]) -> Measuring:
+    """Of a study's file, with the store that all runs share."""
+    from compress.store import Store
+
+    return (Measuring if spec.one_shot is None else OneShot)(spec, Store(), log, note)

@@ -1,0 +1,44 @@
+"""The area of a front against a count of grid cells, and its properties."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.hypervolume import Point, best_subset, hypervolume
+
+SIDE = 12
+POINTS = st.lists(st.tuples(st.integers(-3, SIDE + 3), st.integers(-3, SIDE + 3)), max_size=8)
+
+
+def counted(points: list[tuple[int, int]], low: int, high: int) -> int:
+    """Unit cells above ``low`` and below ``high`` that a point dominates."""
+    return sum(
+        any(value >= v + 1 and cost <= c for value, cost in points)
+        for v in range(low, SIDE + 3)
+        for c in range(-3, high)
+    )
+
+
+@given(POINTS, st.integers(0, 4), st.integers(6, SIDE))
+def test_it_is_the_number_of_cells(points: list[tuple[int, int]], low: int, high: int) -> None:
+    assert hypervolume(points, (low, high)) == counted(points, low, high)
+
+
+def test_by_hand() -> None:
+    front = [(0.6, 0.5), (0.8, 1.0)]
+    assert hypervolume(front, (0.0, 2.0)) == pytest.approx(0.6 * 1.5 + 0.2 * 1.0)
+    assert hypervolume([*front, (0.5, 0.9), (0.8, 1.0), (0.9, 2.0)], (0.0, 2.0)) == hypervolume(front, (0, 2))
+    assert hypervolume([], (0.0, 2.0)) == hypervolume([(0.7, 2.5)], (0.0, 2.0)) == 0.0
+
+
+@given(POINTS, st.integers(1, 4))
+def test_no_other_subset_is_worth_more(points: list[tuple[int, int]], size: int) -> None:
+    found = best_subset(list(enumerate(points)), points, size, (0, SIDE))
+    assert len({number for number, _ in found}) == len(found) == min(size, len(points))
+    worth = hypervolume([point for _, point in found], (0, SIDE))
+    others: list[tuple[Point, ...]] = list(combinations(points, len(found)))
+    assert worth == max(hypervolume(other, (0, SIDE)) for other in others)

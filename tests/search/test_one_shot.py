@@ -1,0 +1,128 @@
+"""``--one-shot``: a supernet on digits, from training to the fine-tuned net; kills and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fast_objective import Fast, loop, study_spec
+from tinynet import tiny_net
+
+from compress import Recipe
+from compress.__main__ import main as compress
+from compress.errors import InputError
+from search import finals
+from search.__main__ import main
+from search.candidate import Candidate
+from search.choose import choices
+from search.records import front
+from search.spec import StudySpec, as_one_shot
+from search.storage import open_study
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "recipes/spaces/quickstart.yaml"
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_a_study_on_digits_ends_with_a_net_that_goes_through_the_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEYONDNAS_STORE", str(tmp_path / "store"))
+    changes = [
+        f"baseline.path={QUICKSTART.parents[1]}/models/digits.yaml",
+        "runtime={kind: onnxruntime}",
+        "train.epochs=2",
+        "one_shot={epochs: 6, finalists: 1, finetune: 8}",
+        "space.image_size=16",
+        "data.image_size=16",
+        "sampler={kind: random}",
+        "trials=3",
+        "name=shared",
+        "proxies=null",
+    ]
+    command = [str(QUICKSTART), *(part for change in changes for part in ("--set", change))]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert "training a supernet of" in first
+    assert "with shared weights" in first
+    records = finals.records_of(open_study(StudySpec.from_yaml(QUICKSTART, changes), Path("runs/shared")))
+    (best,) = [record for record in records if record.shared]
+    # Shared weights tell digits apart (one in ten by chance), fine-tuning adds to it
+    assert 0.2 < best.shared["f1"] < best.measured["f1"]
+
+    recipe = Recipe.from_yaml("runs/shared/recipe.yaml")
+    assert recipe.model.kind == "checkpoint"
+    assert recipe.train.epochs == 0
+    assert compress(["runs/shared/recipe.yaml", "--set", "stages=[]", "--set", "name=chain"]) == 0
+    score = yaml.safe_load(Path("runs/chain/report.json").read_text())["final"]
+    assert score["f1_val"] == pytest.approx(best.measured["f1"])  # the very net that was measured
+
+    assert main(command) == 0  # again: everything is known
+    again = capsys.readouterr().out
+    assert "training a supernet" not in again
+    assert "finalist" not in again
+
+
+class _Finishing(Fast):
+    """Shared weights rank upside down; ``fails`` at so many finalists, as a kill would."""
+
+    fails_after = 99
+
+    def finish(self, candidate: Candidate) -> dict[str, float]:
+        self.finishes = getattr(self, "finishes", 0) + 1
+        if self.finishes > self.fails_after:
+            raise KeyboardInterrupt
+        found = self.evaluate(candidate)
+        return {**found, "f1": 1 - found["f1"] / 2, "score": 3 - found["score"]}
+
+    def finished(self, candidate: Candidate) -> Any:
+        return tiny_net()
+
+
+def test_finalists_are_fine_tuned_once_and_decide(tmp_path: Path) -> None:
+    spec = study_spec(one_shot={"finalists": 4}, trials=12)
+    objective = _Finishing(spec, tmp_path / "diary")
+    once = loop(spec, tmp_path, objective)
+    once.run()
+    objective.fails_after = 2
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        finals.finish(spec, once.study, objective, tmp_path, lines.append)
+    objective.fails_after = 99
+    finals.finish(spec, once.study, objective, tmp_path, lines.append)
+    assert len(lines) == 4
+    assert objective.finishes == 5
+    records = finals.records_of(once.study)
+    tuned = [record for record in records if record.shared]
+    assert len(tuned) == 4
+    assert (tmp_path / "best-score.pt").exists()
+    assert choices(spec, records)["score"].number == min(tuned, key=lambda r: r.measured["score"]).number
+    assert {record.number for record in front(records, {"f1": "maximize"})} <= {r.number for r in tuned}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("proxies", {"kind": "synflow"}),
+        ("fidelity", {"epochs": [2, 60]}),
+        ("stages", [{"kind": "quantize"}]),
+        ("search", {"train.lr": [0.1, 0.2]}),
+    ],
+)
+def test_what_would_train_candidates_is_refused_beside_it(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"(?s){key}.*cannot stand beside one_shot"):
+        study_spec(one_shot={}, **{key: value})
+
+
+def test_the_flag_takes_the_place_of_proxies_and_short_trainings() -> None:
+    spec = study_spec(proxies={"kind": "synflow"}, fidelity={"epochs": [2, 60]})
+    found = as_one_shot(spec)
+    assert found.one_shot is not None
+    assert found.proxies is None
+    assert found.fidelity is None
+    assert found.name == "fast-one-shot"
+    assert as_one_shot(found) == found
+    with pytest.raises(InputError, match=r"--one-shot: .*stages"):
+        as_one_shot(study_spec(stages=[{"kind": "quantize"}]))

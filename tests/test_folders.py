@@ -1,0 +1,46 @@
+"""One process and one recipe at a time in a run's folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from compress import folders
+from compress.errors import InputError
+
+
+def test_a_folder_is_held_by_one_until_it_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "mine"
+    with folders.held(path):
+        with pytest.raises(InputError, match="mine: another run of that name is going on"):
+            folders.hold(path)
+        folders.hold(path.with_name("other")).release()
+    lock = folders.hold(path)
+    with pytest.raises(InputError), folders.held(path):
+        raise AssertionError("both hold it")
+    lock.release()
+    with pytest.raises(ZeroDivisionError), folders.held(path):
+        _ = 1 / 0
+    folders.hold(path).release()
+
+
+def test_what_another_recipe_left_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    assert folders.claim(path, "seed: 0\n") is None
+    (path / "net.pt").touch()
+    assert folders.claim(path, "seed: 0\n") is None
+    assert (path / "net.pt").is_file()
+    assert folders.claim(path, "seed: 1\n") == tmp_path / "mine.1"
+    assert [file.name for file in path.iterdir()] == ["recipe.yaml"]
+    assert (tmp_path / "mine.1/net.pt").is_file()
+    (path / "recipe.yaml").unlink()
+    assert folders.claim(path, "seed: 1\n") == tmp_path / "mine.2"  # whose it was is not known
+
+
+def test_a_log_has_the_time_of_day(tmp_path: Path) -> None:
+    folders.log(tmp_path, "one")
+    folders.log(tmp_path, "two")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines] == ["one", "two"]

@@ -28,7 +28,10 @@ def cores() -> list[int]:
 
 def alone_on(core: int | None) -> None:
     """This process with one thread on one core: its CPU time is at most its time by the clock."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # of its children
+    torch.set_num_threads(1)  # it may be loaded by now, and has read the variable
     if core is not None:
         os.sched_setaffinity(0, {core})
 

@@ -25,9 +25,8 @@ from compress.errors import CompressError
 from search.choose import choices
 from search.clock import Spent, words
 from search.command import run
-from search.conduct import BASE
 from search.finals import records_of
-from search.records import counted
+from search.records import BASE, counted
 from search.retrain import Retrained, f1_gain, retrain, time_ratio
 from search.spec import StudySpec
 from search.storage import open_study

@@ -41,12 +41,12 @@ from compress.errors import CompressError
 from compress.store import Store
 from search.candidate import Candidate
 from search.clock import Spent, words
-from search.conduct import BASE, conduct
+from search.conduct import conduct
 from search.finals import records_of
 from search.folder import StudyFolder
 from search.hypervolume import Point, best_subset, hypervolume
 from search.one_shot import objective_of
-from search.records import counted, front
+from search.records import BASE, counted, front
 from search.retrain import retrain
 from search.spec import StudySpec
 from search.storage import open_study

@@ -8,11 +8,11 @@ from typing import Any
 from compress.errors import CompressError
 from search import figures, outputs
 from search.choose import choices
-from search.conduct import BASE, conduct
+from search.conduct import conduct
 from search.finals import records_of
 from search.folder import StudyFolder
 from search.one_shot import objective_of
-from search.records import Record, counted, front
+from search.records import BASE, Record, counted, front
 from search.spec import DIRECTIONS, StudySpec
 from search.storage import open_study
 

@@ -12,9 +12,9 @@ from search import finals, outputs
 from search.claims import Claims
 from search.clock import Clock
 from search.folder import StudyFolder
+from search.records import BASE
 from search.spec import StudySpec
 from search.storage import open_study
-from search.study import BASE as BASE
 from search.study import Loop, Objective
 
 if TYPE_CHECKING:

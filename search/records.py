@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # interrupted: its process died; queued again where its evaluation had begun.
 Outcome = Literal["evaluated", "stopped", "failed", "duplicate", "infeasible", "outranked", "interrupted"]
 COUNTED: tuple[Outcome, ...] = ("evaluated", "stopped", "failed")  # towards the study's trials
+BASE = "baseline"  # the study's attribute with the baseline's measurements
 MEASURED = ("f1", "ms", "params", "macs", "score")
 
 

@@ -12,6 +12,7 @@ from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
+from search.ledger import Ledger, line
 from search.records import COUNTED, Outcome, Record, counted
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna import Trial
 
-BASE = "baseline"  # the study's attribute with the baseline's measurements
-
 _IN_A_ROW = 100  # asked without one to train: the space is used up, or the limits leave nothing
 _FAILURES = 3  # the first so many failing means that none will do
-_TWINS: tuple[Outcome, ...] = (*COUNTED, "infeasible")
 
 
 class Objective(Protocol):
@@ -71,6 +69,10 @@ class Loop:
     _idle: int = field(default=0, init=False)
     _clock: Clock = field(init=False)
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.spec, self.study, self.claims, self.log)
+
     def run(self) -> None:
         """Until the study's trials or hours are over, or no trial is left for this worker.
 
@@ -95,10 +97,6 @@ class Loop:
                         "is used up, or the limits leave nothing of it"
                     )
                     return
-
-    def records(self) -> list[Record]:
-        """All trials as they are now."""
-        return [Record.of_trial(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -126,7 +124,7 @@ class Loop:
                 batch.append(trial)
                 if RERUN in trial.user_attrs:  # chosen before it was interrupted
                     for other in batch[:-1]:
-                        self._tell(other, "outranked")
+                        self.ledger.tell(other, "outranked")
                     return [trial]
             return batch
 
@@ -155,7 +153,7 @@ class Loop:
             with self.claims.gate():
                 for one in looked:
                     if one is not chosen:
-                        self._tell(one.trial, "outranked")
+                        self.ledger.tell(one.trial, "outranked")
         self._train(chosen.trial, chosen.candidate)
 
     def _look(self, trial: Trial) -> Looked | None:
@@ -164,30 +162,19 @@ class Loop:
         trial.set_user_attr("candidate", candidate.to_dict())
         trial.set_user_attr("key", candidate.key)
         with self.claims.gate():
-            if self._as_its_twin(trial, candidate.key):
+            if self.ledger.as_its_twin(trial, candidate.key):
                 return None
         costs = self.objective.costs(candidate, needed=False)
-        over = self._beyond(costs)
-        if not over and "ms" in self._bounds and "ms" not in costs:  # timed only where that can decide
+        over = self.ledger.beyond(costs)
+        if not over and "ms" in self.ledger.bounds and "ms" not in costs:  # timed only where that can decide
             costs = self.objective.costs(candidate, needed=True)
-            over = self._beyond(costs)
+            over = self.ledger.beyond(costs)
         if over:
             with self.claims.gate():
-                self._tell(trial, "infeasible", costs)
+                self.ledger.tell(trial, "infeasible", costs)
             self.log(f"trial {trial.number}: not trained, beyond its limits: {', '.join(over)}")
             return None
         return Looked(trial, candidate, costs)
-
-    @cached_property
-    def _bounds(self) -> dict[str, float]:
-        """The study's limits."""
-        limits = self.spec.limits
-        return limits.bounds(lambda: self.study.user_attrs[BASE]["ms"]) if limits else {}
-
-    def _beyond(self, costs: Mapping[str, float]) -> list[str]:
-        """The limits that are broken, in words."""
-        bounds = self._bounds.items()
-        return [f"{n} {_short(costs[n])} > {_short(b)}" for n, b in bounds if costs.get(n, 0) > b]
 
     def _train(self, trial: Trial, candidate: Candidate) -> None:
         trial.set_user_attr("began", time.time())
@@ -209,8 +196,8 @@ class Loop:
             self.log(f"trial {trial.number}: failed: {first}")
         trial.set_user_attr("seconds", round(time.monotonic() - since, 2))
         with self.claims.gate():
-            if not self._as_its_twin(trial, candidate.key):  # another worker may have been faster
-                self._tell(trial, outcome, values)
+            if not self.ledger.as_its_twin(trial, candidate.key):  # another worker may have been faster
+                self.ledger.tell(trial, outcome, values)
                 self._progress(trial.number, outcome, values)
             self.told()
         if isinstance(failure, InputError) and not self.spec.stages:
@@ -228,11 +215,11 @@ class Loop:
                 trial.set_user_attr("rungs", done)
                 if len(self.spec.objectives) == 1:  # a sampler ranks stopped trials by it; Optuna takes one
                     trial.report(done[epochs][self.spec.objectives[0]], epochs)
-                there = [r for r in self.records() if epochs in r.rungs and r.outcome != "interrupted"]
+                there = [r for r in self.ledger.records() if epochs in r.rungs and r.outcome != "interrupted"]
                 peers = [record.rungs[epochs] for record in there]
                 on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
             self.log(
-                f"trial {trial.number}: after {epochs} epochs {_line(done[epochs])}, "
+                f"trial {trial.number}: after {epochs} epochs {line(done[epochs])}, "
                 f"{'goes on' if on else f'not among the best of {len(peers)}'}"
             )
             if not on:
@@ -240,54 +227,13 @@ class Loop:
         return True
 
     def _give_up_if_all_fail(self, failure: Exception) -> None:
-        outcomes = [record.outcome for record in self.records() if record.outcome in COUNTED]
+        outcomes = [record.outcome for record in self.ledger.records() if record.outcome in COUNTED]
         if len(outcomes) >= _FAILURES and set(outcomes) == {"failed"}:
             raise CompressError(f"all of the first {len(outcomes)} candidates failed, the last: {failure}")
 
-    # Telling --------------------------------------------------------------------------------------
-
-    def _as_its_twin(self, trial: Trial, key: str) -> bool:
-        """Tell again what an equal candidate came to, if there was one; inside the gate."""
-        twin = next((r for r in self.records() if r.key == key and r.outcome in _TWINS), None)
-        if twin is None:
-            return False
-        trial.set_user_attr("twin", twin.number)
-        self._tell(trial, "duplicate", twin.measured, twin.outcome)
-        self.log(f"trial {trial.number}: the same as trial {twin.number}, which was {twin.outcome}")
-        return True
-
-    def _tell(
-        self,
-        trial: Trial,
-        outcome: Outcome,
-        values: Mapping[str, Any] | None = None,
-        as_if: Outcome | None = None,
-    ) -> None:
-        """End a trial; ``as_if``: in the state of one with that outcome. Inside the gate.
-
-        Candidates that a proxy left out end as failed: a sampler learns from measurements only. What was
-        measured in part, or is beyond a limit, ends as pruned.
-        """
-        from optuna.trial import TrialState
-
-        found = dict(values or {})
-        for name, value in found.items():
-            trial.set_user_attr(name, value)
-        for name, bound in self._bounds.items():
-            if name in found:
-                trial.set_constraint(name, found[name] / bound - 1)
-        trial.set_user_attr("outcome", outcome)
-        state = as_if or outcome
-        if state == "evaluated":
-            self.study.tell(trial, [float(found[name]) for name in self.spec.objectives])
-        else:
-            pruned = state in ("stopped", "infeasible")
-            self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
-        self.claims.drop(trial.number)
-
     def _progress(self, number: int, outcome: Outcome, values: Mapping[str, Any]) -> None:
-        done = counted(self.records())
-        told = _line(values) if outcome == "evaluated" else outcome
+        done = counted(self.ledger.records())
+        told = line(values) if outcome == "evaluated" else outcome
         hours = self.spec.max_hours
         spent = f", {words(self._clock.spent().hours)} of {words(hours)}" if hours else ""
         self.log(f"trial {number} ({done} of {self.spec.trials}{spent}): {told}")
@@ -298,16 +244,3 @@ def _seed(seed: int, number: int) -> int:
     from compress.spec import digest
 
     return int(digest("sampler", seed, number)[:8], 16) & 0x7FFFFFFF
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    return (
-        f"F1 val {values['f1']:.3f}, {values['ms']:.3f} ms, {_short(values['params'])} parameters, "
-        f"{_short(values['macs'])} MACs, score {values['score']:.3f}"
-    )
-
-
-def _short(value: float) -> str:
-    from compress.report.tables import count
-
-    return count(round(value)) if value >= 1000 else f"{value:.4g}"

@@ -34,4 +34,4 @@ def test_a_study_goes_on_behind_half_a_line(tmp_path: Path) -> None:
         file.write(b'{"op_code": 4, "worker_id')
     more = loop(spec.model_copy(update={"trials": 3}), tmp_path)
     more.run()
-    assert [r.outcome for r in more.records()] == ["evaluated"] * 3
+    assert [r.outcome for r in more.ledger.records()] == ["evaluated"] * 3

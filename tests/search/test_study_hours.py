@@ -47,7 +47,7 @@ def test_the_hours_of_all_sessions_together_end_it(tmp_path: Path) -> None:
     third = loop(limited, tmp_path)
     third.run()
     assert third.stopped is not None
-    assert len(third.records()) == len(second.records())
+    assert len(third.ledger.records()) == len(second.ledger.records())
     lines: list[str] = []
     more = loop(spec.model_copy(update={"max_hours": 9.0, "trials": done + 3}), tmp_path, log=lines)
     more.run()

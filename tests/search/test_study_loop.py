@@ -11,16 +11,15 @@ from fast_objective import TINY, Fast, Raising, finished, loop, study_spec
 
 from compress.errors import CompressError, InputError
 from search.candidate import Candidate
-from search.records import Record
+from search.records import BASE, Record
 from search.spec import StudySpec
 from search.storage import open_study
-from search.study import BASE
 
 
 def run(spec: StudySpec, folder: Path, objective: Fast | None = None) -> list[Record]:
     once = loop(spec, folder, objective)
     once.run()
-    return once.records()
+    return once.ledger.records()
 
 
 def begun(folder: Path) -> int:
@@ -92,7 +91,7 @@ def test_a_limit_relative_to_the_baseline(tmp_path: Path) -> None:
     once = loop(spec, tmp_path)
     once.study.set_user_attr(BASE, {"ms": 0.8})
     once.run()
-    records = once.records()
+    records = once.ledger.records()
     assert {r.outcome for r in records} >= {"evaluated", "infeasible"}
     assert all((r.measured["ms"] <= 0.4) == r.feasible for r in records if "ms" in r.measured)
 
@@ -120,7 +119,7 @@ def test_limits_that_leave_nothing_end_the_study(tmp_path: Path) -> None:
     once.run()
     assert once.stopped is not None
     assert "limits leave nothing" in once.stopped
-    assert {r.outcome for r in once.records()} <= {"infeasible", "duplicate"}
+    assert {r.outcome for r in once.ledger.records()} <= {"infeasible", "duplicate"}
 
 
 def test_of_several_only_the_best_by_proxy_is_trained(tmp_path: Path) -> None:

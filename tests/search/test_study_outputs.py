@@ -21,9 +21,9 @@ from compress.errors import CompressError, InputError
 from compress.models.zoo import SearchModel
 from compress.recipe import Recipe
 from search import figures
-from search.conduct import BASE, conduct
+from search.conduct import conduct
 from search.folder import StudyFolder
-from search.records import Record
+from search.records import BASE, Record
 from search.spec import StudySpec
 from search.storage import open_study
 

@@ -32,6 +32,7 @@ from search.spec import StudySpec
 from search.storage import open_study
 
 HALF = 0.5
+RULES = ("score", "knee", "constraint")
 QUICK = [
     "name=search-hour-quick",
     "train.epochs=4",
@@ -56,12 +57,16 @@ def main(
     """Search, train the found net and the baseline again, print both and who wins."""
     if data is None and not quick:
         raise typer.BadParameter("give TrashNet's folder, or --quick")
+    if best not in RULES:  # an hour before it would be missed
+        raise typer.BadParameter(f"--best {best}: must be one of {', '.join(RULES)}")
     alone_on(next(iter(cores()), None))
     hours = hours or (1 / 60 if quick else 1.0)
     changes = QUICK if quick else [f"data.root={data}"]
     file = f"recipes/spaces/{'quickstart' if quick else 'cpu'}.yaml"
     try:
         spec = StudySpec.from_yaml(file, [*changes, *(set_ or [])])
+        if best == "constraint" and spec.metric.require is None:
+            raise CompressError("--best constraint: the study has no metric.require")
         first = [spec.seed + 1 + i for i in range(seeds)]
         print(
             f"Plan: train the baseline and search {file}, {words(hours)} in all on one core.\n"
@@ -81,7 +86,7 @@ def main(
         records, base, spent = records_of(study), study.user_attrs[BASE], Spent.on(study)
         chosen = choices(spec, records).get(best)
         if chosen is None or chosen.candidate is None:
-            raise CompressError(f"the search has no best by {best!r}: score and knee it always has")
+            raise CompressError(f"the search has no best by {best}: no net within its limits meets that")
         print(
             f"\nbaseline {words(seconds / 3600)}, search {words(spent.hours)} by the clock and "
             f"{words(spent.cpu_seconds / 3600)} of CPU time, {counted(records)} candidates trained\n"

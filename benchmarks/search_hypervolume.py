@@ -224,7 +224,7 @@ def _verdict(ours: Sequence[float], original: Sequence[float]) -> bool:
     print(f"mean area on test: ours {np.mean(ours):.3f}, original {np.mean(original):.3f}, ratio {whole:.2f}")
     if not all(original) or not all(ours):
         print("no mean of ratios: in some seed an arm found no net within twice the baseline's time")
-        return whole >= AIM
+        return any(ours) and whole >= AIM
     each = [mine / other for mine, other in zip(ours, original, strict=True)]
     mean = estimate([float(np.log(ratio)) for ratio in each], Noise(0.0, 0.0)).exp()
     known = f" (95 % {mean.low:.2f} to {mean.high:.2f})" if len(each) > 1 else ""

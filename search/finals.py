@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from search.candidate import Candidate
 from search.choose import choices
-from search.records import MEASURED, Record, front
+from search.records import BASE, MEASURED, Record, front
 from search.spec import DIRECTIONS, StudySpec
 
 if TYPE_CHECKING:
@@ -41,21 +41,30 @@ def records_of(study: optuna.Study) -> list[Record]:
 def finish(
     spec: StudySpec, study: optuna.Study, objective: Finishing, folder: Path, log: Callable[[str], None]
 ) -> None:
-    """Fine-tune the finalists that are not yet, and leave the best as ``folder/best-score.pt``."""
+    """Fine-tune the finalists that are not yet, and leave the best as ``folder/best-score.pt``.
+
+    Their limits are looked at again: their times are measured, those before may have been predicted.
+    """
     from compress.models.checkpoint import save_net
 
     ranked = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
     finals = dict(study.user_attrs.get(_FINALS, {}))
+    bounds = spec.limits.bounds(lambda: study.user_attrs[BASE]["ms"]) if spec.limits else {}
     for record in finalists(spec, ranked):
         if str(record.number) in finals or record.candidate is None:
             continue
-        finals[str(record.number)] = found = objective.finish(record.candidate)
+        found = objective.finish(record.candidate)
+        feasible = all(found[name] <= bound for name, bound in bounds.items())
+        finals[str(record.number)] = {**found, "feasible": feasible}
         study.set_user_attr(_FINALS, finals)
         shared = f"{record.measured['f1']:.3f} with shared weights"
-        log(f"finalist {record.number}: F1 val {found['f1']:.3f} ({shared}), {found['ms']:.3f} ms")
-    best = choices(spec, records_of(study)).get("score")
-    if best is not None and best.candidate is not None:
-        save_net(objective.finished(best.candidate), folder / "best-score.pt")
+        beyond = "" if feasible else ", beyond the limits"
+        log(f"finalist {record.number}: F1 val {found['f1']:.3f} ({shared}), {found['ms']:.3f} ms{beyond}")
+    best, file = choices(spec, records_of(study)).get("score"), folder / "best-score.pt"
+    if best is not None and best.candidate is not None and best.shared:
+        save_net(objective.finished(best.candidate), file)
+    else:  # no finalist is within the limits
+        file.unlink(missing_ok=True)
 
 
 def finalists(spec: StudySpec, records: Sequence[Record]) -> list[Record]:
@@ -71,4 +80,4 @@ def _finished(record: Record, found: dict[str, float] | None) -> Record:
     if found is None:
         return record
     measured = {name: found[name] for name in MEASURED}
-    return replace(record, measured=measured, shared=record.measured)
+    return replace(record, measured=measured, shared=record.measured, feasible=bool(found["feasible"]))

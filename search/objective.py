@@ -152,7 +152,7 @@ class Measuring:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        assert self.base  # scoring it resolves the runtime
+        _ = self.base  # scoring it resolves the runtime
         return self._base_lab.measuring
 
     @property

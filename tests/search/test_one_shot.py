@@ -69,13 +69,15 @@ class _Finishing(Fast):
     """Shared weights rank upside down; ``fails`` at so many finalists, as a kill would."""
 
     fails_after = 99
+    slower = 1.0  # times what was expected
 
     def finish(self, candidate: Candidate) -> dict[str, float]:
         self.finishes = getattr(self, "finishes", 0) + 1
         if self.finishes > self.fails_after:
             raise KeyboardInterrupt
         found = self.evaluate(candidate)
-        return {**found, "f1": 1 - found["f1"] / 2, "score": 3 - found["score"]}
+        ms = self.slower * found["ms"]
+        return {**found, "f1": 1 - found["f1"] / 2, "score": 3 - found["score"], "ms": ms}
 
     def finished(self, candidate: Candidate) -> Any:
         return tiny_net()
@@ -100,6 +102,26 @@ def test_finalists_are_fine_tuned_once_and_decide(tmp_path: Path) -> None:
     assert (tmp_path / "best-score.pt").exists()
     assert choices(spec, records)["score"].number == min(tuned, key=lambda r: r.measured["score"]).number
     assert {record.number for record in front(records, {"f1": "maximize"})} <= {r.number for r in tuned}
+
+
+@pytest.mark.parametrize("slower", [1.5, 99.0])
+def test_a_finalist_whose_measured_time_is_beyond_the_limits_is_no_choice(
+    tmp_path: Path, slower: float
+) -> None:
+    spec = study_spec(one_shot={"finalists": 6}, trials=6, limits={"ms": 0.3})
+    objective = _Finishing(spec, tmp_path / "diary")
+    once = loop(spec, tmp_path, objective)
+    once.run()
+    (tmp_path / "best-score.pt").touch()  # of fewer trials
+    objective.slower, lines = slower, list[str]()
+    finals.finish(spec, once.study, objective, tmp_path, lines.append)
+    tuned = [record for record in finals.records_of(once.study) if record.shared]
+    assert [record.measured["ms"] <= 0.3 for record in tuned] == [record.feasible for record in tuned]
+    assert sum("beyond the limits" in line for line in lines) == sum(not r.feasible for r in tuned) > 0
+    fine = [record for record in tuned if record.feasible]
+    assert bool(fine) == (slower < 2) == (tmp_path / "best-score.pt").exists()
+    best = choices(spec, finals.records_of(once.study)).get("score")
+    assert best in fine or (best is None and not fine)
 
 
 @pytest.mark.parametrize(

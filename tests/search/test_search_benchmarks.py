@@ -57,3 +57,5 @@ def test_areas_are_compared_by_seed(studies: Any, capsys: pytest.CaptureFixture[
     assert not search_hypervolume._verdict([0.7, 0.7], [0.5, 0.5])
     assert not search_hypervolume._verdict([0.7, 0.7], [1.0, 0.0])
     assert "no mean of ratios" in capsys.readouterr().out
+    assert search_hypervolume._verdict([0.7, 0.7], [0.0, 0.0])
+    assert not search_hypervolume._verdict([0.0, 0.0], [0.0, 0.0])

@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 
 from compress.data.images import ImageSet
 from compress.errors import CompressError
-from compress.models import arch
 from compress.net import IMAGENET_MEAN, IMAGENET_STD
 from compress.train import TrainSpec
 from search.candidate import Candidate
@@ -64,13 +63,22 @@ def shared() -> Supernet:
 
 
 @pytest.mark.parametrize("name", ["mixed", "cpu", "quickstart"])
-def test_every_net_of_a_space_is_in_its_supernet(name: str, shared: Supernet) -> None:
-    net = shared if name == "mixed" else Supernet(spaces.load(name), 6)
+def test_every_net_of_a_space_has_the_weights_of_its_places(name: str) -> None:
+    net = Supernet(Space.model_validate(MIXED) if name == "mixed" else spaces.load(name), 6)
+    keys = list(net.shared)
+    with torch.no_grad():
+        for number, weight in enumerate(net.shared.values()):
+            weight.fill_(number)
     rng = random.Random(0)
     for i in range(60):
         candidate = net.draw(rng, (None, "low", "high")[i % 3])
-        found = net.module(candidate)  # raises where it does not fit
-        assert str(found) == str(arch.build(candidate.model))
+        places = [*candidate.places, "head.conv", "head.pool", "head.classes"]
+        for of, weight in net.module(candidate).named_parameters():  # raises where it does not fit
+            row, rest = of.split(".", 1)
+            assert weight.min() == weight.max()
+            key = keys[int(weight.flatten()[0])].replace("/", ".")
+            assert key.startswith(f"{places[int(row)]}.")
+            assert key.endswith(f".{rest}")
 
 
 def test_a_cut_is_the_first_channels_and_the_centre_by_plain_loops() -> None:
@@ -138,6 +146,7 @@ def test_a_step_teaches_as_the_nets_alone_would(shared: Supernet) -> None:
         small = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (IMAGENET_MEAN, IMAGENET_STD))
         cross_entropy(shared.run(candidate, (small - mean) / std), target).backward()
+    assert found.keys() == {name for name, weight in shared.shared.items() if weight.grad is not None}
     for name, grad in found.items():
         torch.testing.assert_close(grad, shared.shared[name].grad, rtol=1e-3, atol=1e-5)
 

@@ -45,15 +45,17 @@ document.addEventListener("pointerover", event => {
 addEventListener("scroll", hide, true);
 for (const drawing of document.querySelectorAll("svg[tabindex]")) {
   const marks = [...drawing.querySelectorAll("[data-tip]")];
+  let last = -1;  // where the arrow keys were, also after a scroll has hidden the tip
   drawing.addEventListener("keydown", event => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") hide();
     if (!step || !marks.length) return;
     event.preventDefault();
-    const now = marks.indexOf(at);
-    show(marks[now < 0 ? (step > 0 ? 0 : marks.length - 1) : (now + step + marks.length) % marks.length]);
+    const now = marks.includes(at) ? marks.indexOf(at) : last;
+    last = now < 0 ? (step > 0 ? 0 : marks.length - 1) : (now + step + marks.length) % marks.length;
+    show(marks[last]);
   });
-  drawing.addEventListener("blur", hide);
+  drawing.addEventListener("blur", () => { hide(); last = -1; });
 }
 
 // Contents: the section being read is marked.

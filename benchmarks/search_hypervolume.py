@@ -133,7 +133,7 @@ def main(
             "as long.\nResults: runs/hypervolume-*, runs/.stores; the same command goes on from there.",
             flush=True,
         )
-        runtime, _ = prepare(first, Store(), calibrate=not quick, log=print)
+        runtime = prepare(first, Store(), calibrate=not quick, log=print)
         searches = [
             _search(arm, file, [*changes[arm], f"runtime={json.dumps(runtime.canonical())}"], seed, hours)
             for seed in some
@@ -215,7 +215,7 @@ def _found(one: Search, nets: int) -> Found:
 def _on_test(one: Search, candidate: Candidate) -> Point:
     """From the store."""
     got = retrain(one.spec, candidate, one.spec.seed + FRESH, store=store_of(one.spec), log=lambda line: None)
-    return got.net.f1_test, got.net.time.median
+    return got.net.f1_test, got.ratio.median
 
 
 def _verdict(ours: Sequence[float], original: Sequence[float]) -> bool:

@@ -48,20 +48,17 @@ def store_of(spec: StudySpec) -> Store:
     return Store(root)
 
 
-def prepare(
-    spec: StudySpec, store: Store, calibrate: bool, log: Callable[[str], None]
-) -> tuple[Runtime, float]:
+def prepare(spec: StudySpec, store: Store, calibrate: bool, log: Callable[[str], None]) -> Runtime:
     """Train the study's baseline, choose the runtime on it, and measure the machine's latency table for that.
 
     Returns:
-        The runtime, and the seconds that the baseline took when it was trained.
+        The runtime.
     """
-    base = Measuring(spec, store, log, log).base
-    runtime = base.scored.shipped.runtime
+    runtime = Measuring(spec, store, log, log).base.scored.shipped.runtime
     table = LatencyTable(runtime, store)
     if calibrate and not table.calibrated:
         table.calibrate(log=log)
-    return runtime, base.step.seconds
+    return runtime
 
 
 def in_child(core: int | None, log: Path, work: Callable[..., object], *args: Any) -> None:

@@ -43,9 +43,10 @@ class MissingExtraError(InputError):
 def os_error(error: BaseException) -> OSError | None:
     """The system's error in or behind another: a full or read-only disk, a file where a folder should be.
 
-    torch.save wraps it in a RuntimeError.
+    torch.save wraps it in a RuntimeError, an export of ours in a CompressError.
     """
     if isinstance(error, OSError):
         return error
     behind = error.__cause__ or error.__context__
-    return behind if isinstance(error, RuntimeError) and isinstance(behind, OSError) else None
+    wraps = isinstance(error, RuntimeError | CompressError)
+    return behind if wraps and isinstance(behind, OSError) else None

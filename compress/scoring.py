@@ -284,7 +284,7 @@ class Scorer:
         timed = interleaved(runs, reference="old", cores=self.spec.threads)["new"]
         if timed.warning and timed.warning not in self._warned:
             self._warned.add(timed.warning)
-            self.log(f"timing for a stage: {timed.warning}")
+            self.log(f"timing: {timed.warning}")
         return timed.ratio
 
     def _bare(self, artifact: Artifact, value: np.ndarray) -> Callable[[], object]:

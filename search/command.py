@@ -8,6 +8,7 @@ from typing import Any
 from compress.errors import CompressError
 from search import figures, outputs
 from search.choose import choices
+from search.clock import Spent, words
 from search.conduct import conduct
 from search.finals import records_of
 from search.folder import StudyFolder
@@ -57,9 +58,11 @@ def _close(spec: StudySpec, folder: StudyFolder) -> list[Record]:
     outputs.write(folder.path, spec, records, base)
     figures.write(folder.path, spec, study, records)
     _show(spec, records, base)
+    print(f"{words(Spent.on(study).hours)} of work, the baseline's training included")
     for one in outputs.forecasts(spec, records):
         print(one)
-    print(f"{folder.path}/: recipe.yaml, best-*.yaml, pareto.json, trials.csv, trials/, figures/")
+    weights = "best-score.pt, " if (folder.path / "best-score.pt").exists() else ""
+    print(f"{folder.path}/: recipe.yaml, best-*.yaml, {weights}pareto.json, trials.csv, trials/, figures/")
     return records
 
 
@@ -80,10 +83,9 @@ def _show(spec: StudySpec, records: Sequence[Record], base: Mapping[str, float])
         table.add_row(str(number), *_cells(record.measured), ", ".join(named.get(number, [])))
     console = Console()
     (console if console.is_terminal else Console(width=100)).print(table)
-    spent = [record.seconds or 0.0 for record in records]
     tally = outputs.summary(spec, records, base)["outcomes"]
     told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.items()))
-    print(f"{len(records)} candidates: {told}; {sum(spent) / 60:.1f} min of training and measuring")
+    print(f"{len(records)} candidates: {told}")
 
 
 def _cells(values: Mapping[str, Any]) -> list[str]:

@@ -34,7 +34,8 @@ def write(path: Path, spec: StudySpec, study: optuna.Study, records: Sequence[Re
 def f1_against(cost: str, records: Sequence[Record], base: Mapping[str, float]) -> Figure:
     """Every evaluated candidate, the front joined, the baseline marked; F1 is on val."""
     found = [record for record in records if record.outcome == "evaluated"]
-    others = "with shared weights" if any(record.shared for record in found) else "other trials"
+    some = any(record.shared for record in found)
+    others = "other finalists, and trials with shared weights" if some else "other trials"
     best = front(found, {"f1": "maximize", cost: "minimize"})
     numbers = {record.number for record in best}
     points = [(record.measured[cost], record.measured["f1"]) for record in found]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from compress.errors import CompressError, os_error
 from search.candidate import Candidate
 from search.choose import choices
 from search.records import BASE, MEASURED, Record, front
@@ -43,27 +44,35 @@ def finish(
 ) -> None:
     """Fine-tune the finalists that are not yet, and leave the best as ``folder/best-score.pt``.
 
-    Their limits are looked at again: their times are measured, those before may have been predicted.
+    Their limits are looked at again: their times are measured, those before may have been predicted. One that
+    fails is left out, and tried again by the next call.
     """
     from compress.models.checkpoint import save_net
 
     ranked = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
-    finals = dict(study.user_attrs.get(_FINALS, {}))
+    finals, file = dict(study.user_attrs.get(_FINALS, {})), folder / "best-score.pt"
     bounds = spec.limits.bounds(lambda: study.user_attrs[BASE]["ms"]) if spec.limits else {}
     for record in finalists(spec, ranked):
         if str(record.number) in finals or record.candidate is None:
             continue
-        found = objective.finish(record.candidate)
+        try:
+            found = objective.finish(record.candidate)
+        except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
+            if os_error(error) is not None:
+                raise  # a full disk is not the finalist's fault
+            log(f"finalist {record.number}: failed: {error}")
+            continue
         feasible = all(found[name] <= bound for name, bound in bounds.items())
         finals[str(record.number)] = {**found, "feasible": feasible}
+        file.unlink(missing_ok=True)  # of fewer finalists: a Ctrl-C must not leave it beside another's best-*
         study.set_user_attr(_FINALS, finals)
         shared = f"{record.measured['f1']:.3f} with shared weights"
         beyond = "" if feasible else ", beyond the limits"
         log(f"finalist {record.number}: F1 val {found['f1']:.3f} ({shared}), {found['ms']:.3f} ms{beyond}")
-    best, file = choices(spec, records_of(study)).get("score"), folder / "best-score.pt"
+    best = choices(spec, records_of(study)).get("score")
     if best is not None and best.candidate is not None and best.shared:
         save_net(objective.finished(best.candidate), file)
-    else:  # no finalist is within the limits
+    else:  # no finalist is there, or within the limits
         file.unlink(missing_ok=True)
 
 

@@ -71,7 +71,7 @@ class Measuring:
             "params": counters.params(net.module),
             "macs": counters.macs(net.module, net.example()),
         }
-        ms = self._timed.get(candidate.digest) or self._scorer.predict_ms(net)
+        ms = self._timed.get(candidate.digest) or self._predicted(net)
         if ms is None and needed:
             with self._scorer.exported(net) as shipped:
                 ms = self._time(candidate, shipped)
@@ -170,6 +170,16 @@ class Measuring:
             "ms_low": self._base_ms * score.latency.ratio_interval[0],
             "ms_high": self._base_ms * score.latency.ratio_interval[1],
         }
+
+    def _predicted(self, net: Net) -> float | None:
+        """Milliseconds by the latency table, where this machine has one: of its ratio to the baseline, as the
+        machine may be faster or slower than on the day of the table."""
+        own, whole = self._scorer.predict_ms(net), self._base_predicted
+        return None if own is None or whole is None else self._base_ms * own / whole
+
+    @cached_property
+    def _base_predicted(self) -> float | None:
+        return self._scorer.predict_ms(self.base.net)
 
     def _time(self, candidate: Candidate, shipped: Shipped) -> float:
         """Milliseconds, measured beside the baseline; once for each architecture."""

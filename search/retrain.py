@@ -10,6 +10,7 @@ import numpy as np
 
 from compress.ablation.estimates import Estimate, Noise, estimate
 from compress.paired import Draws
+from compress.ratio import Ratio
 from compress.step import Score
 from search.candidate import Candidate
 from search.objective import Measuring
@@ -26,7 +27,7 @@ class Retrained:
     """A found net and the study's baseline, both trained fully from scratch with one seed.
 
     Attributes:
-        net, base: scores of the exported nets, timed in turns: ``net.time`` is relative to ``base``.
+        net, base: scores of the exported nets, timed in turns.
         targets: classes of the test images.
     """
 
@@ -34,6 +35,11 @@ class Retrained:
     net: Score
     base: Score
     targets: np.ndarray
+
+    @property
+    def ratio(self) -> Ratio:
+        """Time over the baseline's, of the models alone as in a study, whatever its metric counts."""
+        return Ratio(self.net.latency.ratio, *self.net.latency.ratio_interval)
 
 
 def retrain(
@@ -72,6 +78,6 @@ def f1_gain(found: Sequence[Retrained]) -> Estimate:
 
 def time_ratio(found: Sequence[Retrained]) -> Estimate:
     """Geometric mean of the net's time relative to the baseline's, with a 95 % interval."""
-    logs = [float(np.log(one.net.time.median)) for one in found]
-    clock = sum(one.net.time.log_spread**2 for one in found) / len(found) ** 2
+    logs = [float(np.log(one.ratio.median)) for one in found]
+    clock = sum(one.ratio.log_spread**2 for one in found) / len(found) ** 2
     return estimate(logs, Noise(clock, 0.0)).exp()

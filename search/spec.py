@@ -131,7 +131,7 @@ class StudySpec(Spec):
         None,
         gt=0,
         description="Ask for no new trial once all calls and workers have worked so long together, baseline "
-        "included; two workers use up two hours in one.",
+        "included; two workers use up two hours in one. Fine-tuning one_shot's finalists comes on top.",
     )
     limits: Limits | None = None
     storage: str = Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, os_error
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
@@ -188,7 +188,7 @@ class Loop:
             else:
                 outcome = "stopped"
         except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
-            if isinstance(error.__cause__ or error.__context__, OSError):
+            if os_error(error) is not None:
                 raise  # a full disk is not the candidate's fault
             outcome, failure = "failed", error
             first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,8 @@ class Branch:
             except Exception as error:  # torch's when memory runs out, a library's: this stage's alone
                 if os_error(error) is not None:
                     raise  # a full disk is all variants'
+                if not isinstance(error, CompressError):  # whose fault, only this says
+                    self.lab.log(traceback.format_exc().rstrip())
                 self.edges[key] = told(error)
         edge = self.edges[key]
         if isinstance(edge, Node):

@@ -25,4 +25,4 @@ def test_why_a_stages_timing_is_to_be_taken_with_care_is_logged_once() -> None:
         ratio = scorer.ratio_modules(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8))
         assert ratio.low <= ratio.median <= ratio.high
     assert len(lines) == 1
-    assert lines[0].startswith(f"timing for a stage: {many.threads} threads were timed on ")
+    assert lines[0].startswith(f"timing: {many.threads} threads were timed on ")

@@ -26,10 +26,7 @@ def digits() -> np.ndarray:
     return DigitsData(image_size=SIDE).load(0).test.images[:8]
 
 
-SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))]  # 3 s each
-
-
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("name", FILES)
 def test_exports_agree(name: str, seed: int, digits: np.ndarray, tmp_path: Path) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))

@@ -42,13 +42,13 @@ def headline(report: Mapping[str, Any]) -> str:
 
 def _change_of_f1(base: Mapping[str, Any], final: Mapping[str, Any]) -> str:
     """In points; and whether that is more than noise, which reports of earlier versions do not know."""
-    change = final["f1_test"] - base["f1_test"]
-    points = f"{abs(100 * change):.1f} points {'higher' if change >= 0 else 'lower'}"
+    change = round(100 * (final["f1_test"] - base["f1_test"]), 1)
+    points = f"{abs(change):.1f} points {'higher' if change > 0 else 'lower'}" if change else "the same"
     if (interval := final.get("f1_test_change_interval")) is None:
         return points
     low, high = interval
-    noise = "which may be noise" if low <= 0 <= high else "more than noise"
-    return f"{points}, {noise} (95 % of the change {100 * low:+.1f} to {100 * high:+.1f})"
+    noise = ", which may be noise" if low <= 0 <= high else ", more than noise"
+    return f"{points}{noise if change else ''} (95 % of the change {100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def tiles(report: Mapping[str, Any]) -> list[Tile]:

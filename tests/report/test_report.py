@@ -209,6 +209,7 @@ def test_a_class_absent_from_test_has_no_f1(tmp_path: Path) -> None:
             "lower, which may be noise (95 % of the change -2.0 to +0.4).",
         ),
         ({"f1_test_change_interval": [-0.02, -0.004]}, "1.0 points lower, more than noise (95 % of the "),
+        ({"f1_test": 0.8102, "f1_test_change_interval": [-0.01, 0.01]}, "F1 on test the same (95 % of the "),
         ({"bytes": 7_000_000, "f1_test": 0.9}, "no smaller, F1 on test 9.0 points higher"),
         ({"label": "baseline"}, "No stage paid"),
     ],

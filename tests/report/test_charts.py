@@ -130,6 +130,12 @@ def test_effects_left_of_zero_are_better_and_ties_are_rings() -> None:
     assert [(dot.role, dot.hollow) for dot in dots] == [("better", False), ("muted", True), ("worse", False)]
     assert dots[0].x < dots[1].x < dots[2].x
     assert effects([]) is None
+    # A tie by val, plain on test: the figure of test says what its intervals say
+    plain = {"mean": -0.048, "low": -0.073, "high": -0.024}
+    on_test = effects([{**ablation()["effects"][1], "verdict": "tie", "score_test": plain}], "test")
+    assert on_test is not None
+    (dot,) = [mark for mark in on_test.marks if isinstance(mark, Dot)]
+    assert (dot.role, dot.hollow, on_test.rows[0][-1]) == ("better", False, "more than noise")
     orders = ranking(ablation()["orders"], "o", "O")
     assert orders is not None
     assert [row[0] for row in orders.rows] == [

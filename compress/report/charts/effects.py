@@ -15,11 +15,11 @@ def effects(found: Sequence[Mapping[str, Any]], split: str = "val") -> Figure | 
 
     Args:
         found: the ``effects`` of ``ablation.json``.
-        split: val or test.
+        split: val, by which verdicts go, or test, where an effect is noise or more.
     """
-    rows = [one for one in found if one.get(f"score_{split}")]
+    rows = [(one, one[f"score_{split}"]) for one in found if one.get(f"score_{split}")]
     return _forest(
-        [(label_of(one, found), one[f"score_{split}"], one["verdict"]) for one in rows],
+        [(label_of(one, found), est, one["verdict"] if split == "val" else _noise(est)) for one, est in rows],
         name=f"effects-{split}",
         title=f"What each stage changes of the score on {split}",
         words=("earns", "costs"),
@@ -74,7 +74,7 @@ def _forest(
             Text(0, y + 14, short(label, 36), halo=True),
             Text(1, y + 14, f"{signed(est['mean'])}, {verdict}", "muted", "end", size=12, halo=True),
             Line(x(span[0]), y + 28, x(span[1]), y + 28, role, 3),
-            Dot(x(est["mean"]), y + 28, role, tip, hollow=verdict == "tie"),
+            Dot(x(est["mean"]), y + 28, role, tip, hollow=verdict in ("tie", "may be noise")),
         ]
     return Figure(
         name=name,
@@ -94,6 +94,12 @@ def _span(est: Mapping[str, Any]) -> tuple[float, float]:
         est["mean"] if est["low"] is None else est["low"],
         est["mean"] if est["high"] is None else est["high"],
     )
+
+
+def _noise(est: Mapping[str, Any]) -> str:
+    """What an interval says by itself; no verdict."""
+    told = est["low"] is not None and not est["low"] <= 0 <= est["high"]
+    return "more than noise" if told else "may be noise"
 
 
 def _role(est: Mapping[str, Any], verdict: str) -> Role:

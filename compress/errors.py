@@ -43,10 +43,13 @@ class MissingExtraError(InputError):
 def os_error(error: BaseException) -> OSError | None:
     """The system's error in or behind another: a full or read-only disk, a file where a folder should be.
 
-    torch.save wraps it in a RuntimeError, an export of ours in a CompressError.
+    torch.save wraps it in a RuntimeError. A CompressError counts only where it was raised ``from`` one: a
+    line about a missing file was raised beside one, and is no fault of the system.
     """
     if isinstance(error, OSError):
         return error
-    behind = error.__cause__ or error.__context__
-    wraps = isinstance(error, RuntimeError | CompressError)
+    behind = error.__cause__
+    if behind is None and isinstance(error, RuntimeError):
+        behind = error.__context__
+    wraps = isinstance(error, RuntimeError | CompressError) and not isinstance(error, InputError)
     return behind if wraps and isinstance(behind, OSError) else None

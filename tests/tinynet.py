@@ -20,6 +20,16 @@ from compress.net import Net, Preprocess
 from compress.spec import digest
 from compress.stages.base import Context, Ratio
 
+# A model file: digits to logits
+TINY_FILE = """\
+input_channel: 3
+depth_multiple: 1.0
+width_multiple: 1.0
+backbone:
+  - [1, Conv, [16, 3, 2]]
+  - [1, GlobalAvgPool, []]
+  - [1, FixedConv, [10, 1, 1, null, 1, null]]
+"""
 DIGITS = Preprocess(size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 

@@ -130,16 +130,16 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
         Interrupted: Ctrl-C; its ``ablation`` is what was measured by then.
     """
     log = given.get("log", print)
-    todo = variants(recipe)
+    asked = variants(recipe)
     ablation = Ablation(recipe)
     hours = ablation.spec.max_hours
     labs = Labs(given)
-    expected = forecast(branches(todo, labs, again=True))
+    expected = forecast(branches(asked, labs, again=True))
     log(f"ablation: {expected}" + (f"; it stops after {hours:g} hours" if hours else ""))
     deadline = None if hours is None else time.monotonic() + 3600 * hours
     costs: dict[str, list[float]] = {}
     try:
-        for lab, some in branches(todo, labs):
+        for lab, some in branches(asked, labs):
             branch = Branch(lab, ablation.saving, deadline, costs)
             results: list[Result] = []
             try:
@@ -149,17 +149,17 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
                     log(_left(ablation.saving, costs, expected.most))
             finally:  # also on Ctrl-C
                 _add(ablation, lab, results)
-        if len(todo) == ablation.spec.max_variants and _cut(recipe):
+        if len(asked) == ablation.spec.max_variants and _cut(recipe):
             ablation.stopped = f"max_variants is {ablation.spec.max_variants}: there are more variants"
     except OutOfTime:
-        done, every = len(ablation.variants), len(todo)
+        done, every = len(ablation.variants), len(asked)
         ablation.stopped = f"max_hours ({hours:g}) were over after {done} of {every} variants"
     except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
         if not ablation.variants or os_error(error) is not None:
             raise
         ablation.stopped, ablation.broke = f"a baseline failed: {told(error)}", True
     except KeyboardInterrupt:
-        ablation.stopped = f"interrupted after {len(ablation.variants)} of {len(todo)} variants"
+        ablation.stopped = f"interrupted after {len(ablation.variants)} of {len(asked)} variants"
         raise Interrupted(ablation) from None
     if ablation.failed and len(ablation.failed) == len(ablation.variants):
         raise CompressError(f"every variant failed, the first at {ablation.failed[0].error}")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 from planted import Blind, Break, Declines, Rescale, small_net
+from tinynet import TINY_FILE
 
 from compress import (
     AblationSpec,
@@ -262,11 +263,7 @@ def test_killed_and_interrupted_and_started_again_it_ends_with_the_same_numbers(
 ) -> None:
     plain = recipe(Finetune(epochs=2), Finetune(epochs=1), kinds=("leave_one_out",))
     model = {"model": {"kind": "yaml", "path": str(tmp_path / "net.yaml")}}
-    (tmp_path / "net.yaml").write_text(
-        "input_channel: 3\ndepth_multiple: 1.0\nwidth_multiple: 1.0\nbackbone:\n"
-        "  - [1, Conv, [16, 3, 2]]\n  - [1, GlobalAvgPool, []]\n"
-        "  - [1, FixedConv, [10, 1, 1, null, 1, null]]\n"
-    )
+    (tmp_path / "net.yaml").write_text(TINY_FILE)
     plain = Recipe.model_validate({**plain.canonical(), **model})
     (tmp_path / "recipe.yaml").write_text(plain.to_yaml())
     command = [sys.executable, str(TESTS / "hurry.py"), "ablate", "recipe.yaml"]

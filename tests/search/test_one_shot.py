@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from fast_objective import Fast, loop, study_spec
-from tinynet import tiny_net
+from tinynet import TINY_FILE, tiny_net
 
 from compress import Recipe
 from compress.__main__ import main as compress
@@ -39,15 +39,6 @@ space:
         - {kind: InvertedResidualv2, channels: [16, 32], stride: 2}
   head: {channels: 32}
 """
-NET = """
-input_channel: 3
-depth_multiple: 1.0
-width_multiple: 1.0
-backbone:
-  - [1, Conv, [16, 3, 2]]
-  - [1, GlobalAvgPool, []]
-  - [1, FixedConv, [10, 1, 1, null, 1, null]]
-"""
 
 
 @pytest.mark.usefixtures("in_a_hurry")
@@ -57,7 +48,7 @@ def test_a_study_on_digits_ends_with_a_net_that_goes_through_the_chain(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BEYONDNAS_STORE", str(tmp_path / "store"))
     Path("study.yaml").write_text(STUDY)
-    Path("net.yaml").write_text(NET)
+    Path("net.yaml").write_text(TINY_FILE)
     command = ["study.yaml"]
     assert main(command) == 0
     first = capsys.readouterr().out

@@ -18,7 +18,7 @@ from compress.store import source_digest
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.data.images import Splits
+    from compress.data.images import ImageSet, Splits
     from compress.net import Net
     from compress.recipe import Recipe
 
@@ -29,13 +29,19 @@ def splits_of(recipe: Recipe, data: Any, log: Callable[[str], None]) -> Splits:
         return recipe.data.load(recipe.seed, log)
     from compress.data.arrays import splits_from
 
-    if not isinstance(data, tuple | list) or len(data) != 3:
-        raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
-    train, val, test = data
-    splits = splits_from(train, val, test, recipe.seed)
+    splits = splits_from(*sets_of(data), recipe.seed)
     for note in splits.notes:
         log(note)
     return splits
+
+
+def sets_of(data: Any) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """One's own (train, val, test), gone through once: a generator would give nothing the next time."""
+    from compress.data.arrays import image_sets
+
+    if not isinstance(data, tuple | list) or len(data) != 3:
+        raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
+    return image_sets(*data)
 
 
 def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -> Net:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from search.spec import OneShotSpec
     from search.supernet import Supernet
 
+_LONGER = 5  # than one net a supernet is trained, which many share
 _IMAGES, _BATCH = 512, 64  # for the statistics of a subnet's batch norms
 
 
@@ -72,7 +73,8 @@ class OneShot(Measuring):
     def supernet(self) -> Supernet:
         """Trained, or from the store."""
         # Each step runs other nets, which torch.compile would compile one by one; and there is no tune F1
-        own = {"epochs": self.one_shot.epochs, "patience": None, "compile": False}
+        epochs = self.one_shot.epochs or _LONGER * self.spec.train.epochs
+        own = {"epochs": epochs, "patience": None, "compile": False}
         train = self.spec.train.model_copy(update=own)
         code = source_digest(__name__)  # with all that it imports
         what = [self.spec.space.canonical(), train.canonical(), self.one_shot.subnets, code]

@@ -91,7 +91,9 @@ class Fidelity(Spec):
 class OneShotSpec(Spec):
     """Candidates are not trained: their weights come from one supernet; the best are fine-tuned at last."""
 
-    epochs: int = Field(120, ge=1, description="Of the supernet, as `train` says otherwise.")
+    epochs: int | None = Field(
+        None, ge=1, description="Of the supernet; left out, five times those of `train`, which says the rest."
+    )
     subnets: int = Field(2, ge=0, description="Drawn nets in each step, beside the largest and the smallest.")
     finalists: int = Field(3, ge=1, description="Best candidates, fine-tuned and measured at the end.")
     finetune: int = Field(15, ge=1, description="Epochs of each of them.")

@@ -190,6 +190,7 @@ def ablation() -> dict[str, Any]:
             "score_test": 0.62 + 0.1 * i,
             "behind": est(0.1 * i, 0.02 if i else 0.0),
             "behind_test": est(0.1 * i),
+            "best": i == 0,
             "tied": i == 0,
         }
         for i, chain in enumerate((stages, stages[::-1]))

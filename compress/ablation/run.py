@@ -17,6 +17,7 @@ from compress.ablation.tables import EFFECTS, INTERACTIONS, RANKS, Table
 from compress.ablation.tree import Branch, OutOfTime, Result, Saving, told
 from compress.ablation.variants import stage_names, variants
 from compress.errors import CompressError, os_error
+from compress.inputs import sets_of
 from compress.paired import Split
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def ablate(recipe: Recipe, **given: Unpack[Given]) -> Ablation:
     asked = variants(recipe)
     ablation = Ablation(recipe)
     hours = ablation.spec.max_hours
+    if given.get("data") is not None:
+        given["data"] = sets_of(given["data"])  # of all seeds
     labs = Labs(given)
     expected = forecast(branches(asked, labs, again=True))
     log(f"ablation: {expected}" + (f"; it stops after {hours:g} hours" if hours else ""))

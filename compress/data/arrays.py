@@ -54,6 +54,28 @@ def as_image_set(source: Any, labels: Sequence[str] | None = None, name: str = "
     return ImageSet(np.concatenate(images), y, names, tuple(f"{name}/{i:06d}" for i in range(len(y))))
 
 
+def image_sets(
+    train: Any, val: Any, test: Any, labels: Sequence[str] | None = None
+) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """The three as ImageSets of the same classes and size; see ``splits_from``.
+
+    Raises:
+        InputError: from ``as_image_set``; sizes or classes that differ; a class that train lacks.
+    """
+    given = {"train": train, "val": val, "test": test}
+    named = {data.labels for data in given.values() if isinstance(data, ImageSet)}
+    if len(named) > 1:
+        raise InputError(f"train, val and test differ in their classes: {sorted(named)}")
+    if labels is None and named:
+        labels = next(iter(named))
+    sets = {name: as_image_set(data, labels, name) for name, data in given.items()}
+    if labels is None:  # the largest target of the three decides
+        labels = max((data.labels for data in sets.values()), key=len)
+        sets = {k: ImageSet(d.images, d.targets, labels, d.names, d.groups) for k, d in sets.items()}
+    _same(sets)
+    return sets["train"], sets["val"], sets["test"]
+
+
 def splits_from(
     train: Any,
     val: Any,
@@ -72,24 +94,13 @@ def splits_from(
         labels: class names; those of an ImageSet among the three, or numbers, when left out.
 
     Raises:
-        InputError: from ``as_image_set``; sizes or classes that differ; a class that train lacks.
+        InputError: from ``image_sets``; too few images to hold any out.
     """
-    given = {"train": train, "val": val, "test": test}
-    named = {data.labels for data in given.values() if isinstance(data, ImageSet)}
-    if len(named) > 1:
-        raise InputError(f"train, val and test differ in their classes: {sorted(named)}")
-    if labels is None and named:
-        labels = next(iter(named))
-    sets = {name: as_image_set(data, labels, name) for name, data in given.items()}
-    if labels is None:  # the largest target of the three decides
-        labels = max((data.labels for data in sets.values()), key=len)
-        sets = {k: ImageSet(d.images, d.targets, labels, d.names, d.groups) for k, d in sets.items()}
-    _same(sets)
+    sets = dict(zip(("train", "val", "test"), image_sets(train, val, test, labels), strict=True))
     pixels = {name: np.array([pixel_digest(image) for image in data.images]) for name, data in sets.items()}
     rows = {name: np.lexsort((pixels[name], data.targets)) for name, data in sets.items()}
-    train = sets["train"].targets[rows["train"]]
     groups = None if sets["train"].groups is None else sets["train"].groups[rows["train"]]
-    kept, held = hold_out(train, tune_fraction, seed, groups)
+    kept, held = hold_out(sets["train"].targets[rows["train"]], tune_fraction, seed, groups)
     if not len(held):
         raise InputError(f"train: {len(kept)} images are too few to hold some out for tune")
     chosen = [("train", rows["train"][kept]), ("train", rows["train"][held])]

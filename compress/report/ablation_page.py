@@ -142,7 +142,7 @@ def _ranking(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Row
         Row(
             (
                 Cell(chain_label(one, found)),
-                Cell(place(one, found)),
+                Cell(place(one)),
                 _number(one["score_val"]),
                 _est(one["behind"]),
                 _number(one["score_test"]),

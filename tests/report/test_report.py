@@ -276,8 +276,9 @@ def test_the_page_of_an_ablation(tmp_path: Path) -> None:
 def test_the_page_of_an_ablation_says_what_failed_and_which_strength_and_runtime(tmp_path: Path) -> None:
     content = ablation()
     content["variants"][1] |= {"error": "quantize: no <scale>", "score_val": None}
+    one = {**content["ranking"][1], "tied": True}
     content["ranking"] = [
-        {**content["ranking"][1], "runtime": runtime, "set": {"stages[0].target": value}, "tied": True}
+        {**one, "runtime": runtime, "set": {"stages[0].target": value}, "best": value == 0.3}
         for runtime in ("torch", "openvino")
         for value in (0.3, 0.5)
     ]

@@ -172,20 +172,22 @@ def _claim(out: Path, annotations: Path, spec: CropSpec) -> None:
     now = {"annotations": content, **spec.canonical()}
     del now["max_bad"]  # says what is reported, not what is made
     path = out / SETTINGS
+    there = [name for name in SPLITS if (out / name).exists()]
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if found := [name for name in SPLITS if (out / name).exists()]:
-            raise InputError(f"{out}: has {found[0]}/ that was not made here; name a new folder") from None
+        if there:
+            raise InputError(f"{out}: has {there[0]}/ that was not made here; name a new folder") from None
+        before = None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged; delete the folder, or name a new one") from error
+    if there and before != now:
+        odd = [k for k in now if not isinstance(before, dict) or before.get(k) != now[k]] or ["keys"]
+        raise InputError(f"{out}: made with other {', '.join(odd)}; delete the folder, or name a new one")
+    if before != now:  # nor is there a crop of other settings that these would be mixed with
         scratch = out / f".{SETTINGS}.part"
         scratch.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
         os.replace(scratch, path)
-        return
-    except ValueError as error:
-        raise InputError(f"{path}: damaged; delete the folder, or name a new one") from error
-    if before != now:
-        odd = [k for k in now if not isinstance(before, dict) or before.get(k) != now[k]] or ["keys"]
-        raise InputError(f"{out}: made with other {', '.join(odd)}; delete the folder, or name a new one")
 
 
 def _jobs(plan: Plan, out: Path) -> dict[int, list[Job]]:

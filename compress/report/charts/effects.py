@@ -28,7 +28,7 @@ def effects(found: Sequence[Mapping[str, Any]], split: str = "val") -> Figure | 
 
 def ranking(found: Sequence[Mapping[str, Any]], name: str, title: str) -> Figure | None:
     """Chains by how far their score on val is behind the best's; ties with it are pale."""
-    rows = [(chain_label(one, found), one["behind"], place(one, found)) for one in found]
+    rows = [(chain_label(one, found), one["behind"], place(one)) for one in found]
     return _forest(rows, name=name, title=title, words=("", "behind the best"))
 
 
@@ -44,11 +44,9 @@ def chain_label(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> s
     return label_of({**one, "stage": "\u2192".join(one["chain"]) or "baseline"}, among)
 
 
-def place(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
-    """Of a RANK: best (the first of its runtime), tie with the best, or behind."""
-    if next(other for other in among if other["runtime"] == one["runtime"]) is one:
-        return "best"
-    return "tie" if one["tied"] else "behind"
+def place(one: Mapping[str, Any]) -> str:
+    """Of a RANK: best of its runtime, tie with the best, or behind."""
+    return "best" if one["best"] else "tie" if one["tied"] else "behind"
 
 
 def _forest(

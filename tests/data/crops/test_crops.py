@@ -289,3 +289,12 @@ def test_a_set_without_a_crop_is_an_error_that_says_why(
     told = capsys.readouterr()
     assert told.err == f"no crop: {said}\n"
     assert "every box is in" in told.out
+
+
+def test_other_settings_may_follow_where_the_first_left_no_crop(tmp_path: Path) -> None:
+    path, photos = write_set(tmp_path, {"a.jpg": TWO})
+    args = ["data", "crops", str(path), str(photos), str(tmp_path / "set"), "--set", "classes=categories"]
+    assert main([*args, "--set", "min_side=25", "--set", "drop=['can']"]) == 2
+    assert main([*args, "--set", "min_side=1"]) == 0
+    assert len(list((tmp_path / "set").rglob("*.jpg"))) == 2
+    assert main([*args, "--set", "min_side=2"]) == 2  # now there are crops to mix with

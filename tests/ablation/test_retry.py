@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import planted
 import pytest
 from planted import Blind, Declines, small_net
 
-from compress import F1Macs, Recipe, TorchRuntime, TrainSpec, Within, run
-from compress.data.digits import DigitsData
+from compress import Within, run
 from compress.stages.base import Stage
 from compress.step import Step
 from compress.store import Store
@@ -23,16 +23,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def steps(store: Path, *stages: Stage, gate: Any = "better") -> list[Step]:
-    recipe = Recipe(
-        name="retry",
-        data=DigitsData(image_size=8),
-        train=TrainSpec(epochs=8, batch_size=64, augment={"kind": "none"}),
-        runtime=TorchRuntime(),
-        metric=F1Macs(f1_base=None, macs_base=None, f1_floor=0.0),
-        gate=gate,
-        stages=stages,
-    )
-    return list(run(recipe, model=small_net(), store=Store(store), log=lambda line: None))
+    gated = planted.recipe(*stages).model_copy(update={"gate": gate})
+    return list(run(gated, model=small_net(), store=Store(store), log=planted.quiet))
 
 
 def test_the_first_strength_that_the_gate_keeps_is_taken(store: Path) -> None:

@@ -29,7 +29,7 @@ def splits_of(recipe: Recipe, data: Any, log: Callable[[str], None]) -> Splits:
         return recipe.data.load(recipe.seed, log)
     from compress.data.arrays import splits_from
 
-    splits = splits_from(*sets_of(data), recipe.seed)
+    splits = splits_from(*_three(data), recipe.seed)
     for note in splits.notes:
         log(note)
     return splits
@@ -39,9 +39,14 @@ def sets_of(data: Any) -> tuple[ImageSet, ImageSet, ImageSet]:
     """One's own (train, val, test), gone through once: a generator would give nothing the next time."""
     from compress.data.arrays import image_sets
 
+    return image_sets(*_three(data))
+
+
+def _three(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple | list) or len(data) != 3:
         raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
-    return image_sets(*data)
+    train, val, test = data
+    return train, val, test
 
 
 def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -> Net:

@@ -11,6 +11,7 @@ import numpy as np
 from compress.data.decode import BadImageError
 from compress.data.fast import How, decoder
 from compress.data.notes import few
+from compress.data.scan import class_files
 from compress.errors import InputError
 from compress.measure.endtoend import KINDS, one_call
 from compress.measure.latency import Loads, interleaved
@@ -137,20 +138,15 @@ def _figures(name: str, got: dict[str, Quality], times: dict[str, dict[str, Timi
 
 
 def _labelled(data: Path, labels: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
-    """Files and class indices of an ImageFolder; hidden files are passed over."""
+    """Files and class indices of an ImageFolder, found as in training."""
     if not data.is_dir():
         raise InputError(f"--data {data}: no such folder")
-    folders = sorted(p for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
-    unknown = [p.name for p in folders if p.name not in labels]
-    if unknown or not folders:
+    classes = class_files(data, data)
+    unknown = [name for name in classes if name not in labels]
+    if unknown or not classes:
         found = f"found {', '.join(unknown)}" if unknown else "found no class folder"
         raise InputError(f"--data {data}: {found}; expected folders named {', '.join(labels)}")
-    pairs = [
-        (file, labels.index(folder.name))
-        for folder in folders
-        for file in sorted(folder.iterdir())
-        if file.is_file() and not file.name.startswith(".")
-    ]
+    pairs = [(data / file, labels.index(name)) for name, files in classes.items() for file in files]
     if not pairs:
         raise InputError(f"--data {data}: the class folders are empty")
     return [file for file, _ in pairs], np.array([target for _, target in pairs])

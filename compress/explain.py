@@ -64,8 +64,9 @@ class _Error:
     rivals: tuple[_Error, ...] = ()
 
 
-def validate(spec: type[S], data: dict[str, Any]) -> tuple[S | None, list[Problem]]:
-    """``data`` as a ``spec``, or None and everything that is wrong with it."""
+def validate(spec: type[S], data: dict[str, Any]) -> tuple[S | None, list[Problem], dict[str, Any]]:
+    """``data`` as a ``spec``, or None; everything that is wrong with it; ``data`` as it was most likely
+    meant: with the nearest kinds in place of unknown ones."""
     problems = list(_booleans(spec, data))
     made: S | None = None
     while made is None:
@@ -78,7 +79,7 @@ def validate(spec: type[S], data: dict[str, Any]) -> tuple[S | None, list[Proble
             if repaired is None:
                 break
             data = repaired  # with the nearest kind in its place, the keys beside it are checked too
-    return (None if problems else made), problems
+    return (None if problems else made), problems, data
 
 
 def quote(value: Any) -> str:

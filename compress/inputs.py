@@ -59,6 +59,9 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
     if model is None:
         with seeded(recipe.seed):
             return recipe.model.build(labels, size)
+    if not isinstance(model, Net | torch.nn.Module):
+        made = " (the class itself: make one)" if isinstance(model, type) else ""
+        raise InputError(f"model: expected a torch.nn.Module or a Net, found {_named(model)}{made}")
     net = model.copy() if isinstance(model, Net) else Net(model, Preprocess(size), labels).copy()
     if net.preprocess.size != size:
         raise InputError(f"model: takes images of side {net.preprocess.size}, the data's are of side {size}")
@@ -77,6 +80,10 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(f"model: cannot be stored: {error}; define its class in a module") from error
     return net
+
+
+def _named(thing: Any) -> str:
+    return thing.__name__ if isinstance(thing, type) else type(thing).__name__
 
 
 def fingerprint(net: Net) -> str:
@@ -100,9 +107,13 @@ def code_of(module: nn.Module) -> list[str]:
 
 def content_of(spec: Any) -> dict[str, str]:
     """Digests of the files that a spec, or a spec inside it, names; a path alone says nothing of them."""
+    from compress.models.zoo import Model
+
     found: dict[str, str] = {}
     if isinstance(spec, Path) and spec.is_file():
         found[str(spec)] = hashlib.sha256(spec.read_bytes()).hexdigest()[:20]
+    elif isinstance(spec, Model):  # which may name the folder that the file is in
+        found |= content_of(spec.file())
     elif isinstance(spec, tuple | list):
         for item in spec:
             found |= content_of(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,10 +38,10 @@ def read_spec(
     """
     located = path if isinstance(path, Located) else yamlio.read_located(path)
     data, applied, lines = _overridden(spec, located.data, overrides)
-    made, problems = validate(spec, data)
+    made, problems, meant = validate(spec, data)
     problems += also(data)
     if files:
-        problems += _check_valid_parts(spec, data)
+        problems += _check_parts(spec, meant)
     found = {_place(problem, located, applied) for problem in problems}
     found |= {(line, text) for (_, line, _), text in zip(located.duplicates, located.problems(), strict=True)}
     lines += [text for _, text in sorted(found)]
@@ -75,20 +75,37 @@ def _named(made: Spec, text: str) -> KeyPath:
     return ()
 
 
-def _check_valid_parts(spec: type[Spec], node: Mapping[str, Any], path: KeyPath = ()) -> Iterator[Problem]:
-    """The same for data that may be wrong in places: every part that is valid by itself is asked."""
+def _check_parts(spec: type[Spec], node: Mapping[str, Any], path: KeyPath = ()) -> Iterator[Problem]:
+    """The same for data that may be wrong in places: every part is asked, without the keys at fault."""
     try:
         made = spec.model_validate(node)
-    except ValidationError:
+    except ValidationError as error:
+        wrong = {part["loc"][0] for part in error.errors(include_url=False) if part["loc"]}
+        if path:
+            yield from _check_without(spec, node, wrong, path)
         for key, field in spec.model_fields.items():
             if key not in node:
                 yield from check_files(
                     field.get_default(call_default_factory=True, validated_data={}), (*path, key)
                 )
         for below, child, value in children(spec, node):
-            yield from _check_valid_parts(child, value, (*path, *below))
+            yield from _check_parts(child, value, (*path, *below))
     else:
         yield from check_files(made, path) if path else _check_fields(made, path)
+
+
+def _check_without(
+    spec: type[Spec], node: Mapping[str, Any], wrong: Collection[int | str], path: KeyPath
+) -> Iterator[Problem]:
+    """What a part's own ``check`` says where keys at fault are left out, but for what it says of those."""
+    try:
+        made = spec.model_validate({key: value for key, value in node.items() if key not in wrong})
+    except ValidationError:  # such a key is a required one
+        return
+    for text in getattr(made, "check", list)():
+        named = _named(made, text)
+        if not set(named) & set(wrong):
+            yield Problem((*path, *named), text)
 
 
 def _overridden(

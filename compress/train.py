@@ -83,6 +83,29 @@ class TrainSpec(Spec):
                 del content[name]
         return content
 
+    def changed(self, **changes: Any) -> TrainSpec:
+        """The same but for ``changes``, validated; where they leave nothing to mix, ``mix_prob`` is dropped.
+
+        Raises:
+            pydantic.ValidationError: a change is none that a recipe may make.
+        """
+        content = {**self.model_dump(), **changes}
+        if not content.get("mixup") and not content.get("cutmix"):
+            content.pop("mix_prob", None)
+        return TrainSpec.model_validate(content)
+
+    def check(self) -> list[str]:
+        """What would stop a training here: a GPU was asked for, and there is none."""
+        if self.device != "cuda":
+            return []
+        from compress.training.device import use_device
+
+        try:
+            use_device(self)
+        except InputError as error:
+            return [problem.removeprefix("train.") for problem in error.problems]
+        return []
+
     @property
     def peak_lr(self) -> float:
         """``lr``, or the optimizer's default."""
@@ -97,8 +120,8 @@ class FitResult:
         epochs_run: epochs of the whole training, those before a resume included.
         history: per epoch ``epoch`` (from 1), ``loss``, ``lr``, ``f1`` (tune; None where not measured),
             ``seconds``, and ``waited``: those of them in which the net had no batch to work on.
-        best_f1: macro F1 on tune of the weights the model has now (None without tune): with patience
-            the best epoch's, else the last one's.
+        best_f1: macro F1 on tune of the weights the model has now (None without tune, and at a pause where
+            it was not measured): with patience the best epoch's, else the last one's.
         seconds: of all epochs.
     """
 
@@ -113,11 +136,12 @@ def fit(
     data: ImageSet,
     spec: TrainSpec,
     *,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None = None,
     loss: LossFn | None = None,
     tune: ImageSet | None = None,
     seed: int = 0,
     work: Path | None = None,
+    until: int | None = None,
     progress: bool = False,
     log: Callable[[str], None] = print,
 ) -> FitResult:
@@ -129,11 +153,14 @@ def fit(
 
     Args:
         model: normalised float32 N x 3 x size x size to N x C logits.
-        preprocess: how images reach the model.
+        preprocess: how images reach the model; left out, at ``data``'s size and the usual normalisation.
         loss: of (logits N x C, soft targets N x C, images N x 3 x H x W in 0..255 as augmented);
             ``spec.loss`` when None.
         tune: for a macro F1 on the way: every epoch with ``spec.patience``, else about ten times.
         work: a folder for a checkpoint after every epoch; an interrupted training goes on from it.
+        until: pause after so many of ``spec.epochs``, with the weights that it would keep if it ended there
+            (the moving average, or with patience the best so far). The same call without it, or with a later
+            one, goes on from ``work`` and comes to what a training without pauses comes to, to the bit.
         progress: draw a bar when stderr is a terminal.
         log: takes one line at a time.
 
@@ -151,13 +178,14 @@ def fit(
         raise InputError(f"training needs at least 2 images, found {len(data)}")
     if spec.patience is not None and (tune is None or not len(tune)):
         raise InputError("train.patience stops on the tune F1, but there are no tune images")
+    preprocess = preprocess or Preprocess(int(data.images.shape[1]))
     device = use_device(spec)
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices), keep_freed_memory(device == "cpu"):
         try:
             loop = Loop(model, data, spec, preprocess, loss, tune, seed, work, log)
             loop.resume()
-            loop.run(progress)
+            loop.run(progress, until)
         finally:
             model.to("cpu").to(memory_format=torch.contiguous_format).eval()
     seconds = sum(record["seconds"] for record in loop.history)

@@ -47,7 +47,7 @@ def problems(searched: Mapping[str, Choices], recipe: Mapping[str, Any]) -> Iter
                 yield Problem(("search", path), found)
                 continue
             for value in _extremes(choices):
-                _, wrong = validate(Recipe, with_values(recipe, {path: value}))
+                _, wrong, _ = validate(Recipe, with_values(recipe, {path: value}))
                 if wrong:
                     yield Problem(("search", path), f"{value}: {show(wrong[0].path)}: {wrong[0].text}")
                     break

@@ -18,8 +18,9 @@ from compress.chain import run
 from compress.data.digits import DigitsData
 from compress.errors import CompressError, InputError, NoEffectError
 from compress.gate import Within
+from compress.inputs import content_of
 from compress.measure.score import F1Macs, F1Time
-from compress.models.zoo import YamlModel
+from compress.models.zoo import CheckpointModel, SearchModel, YamlModel
 from compress.net import Net, Preprocess
 from compress.predict import load
 from compress.recipe import Recipe
@@ -314,6 +315,19 @@ def test_a_file_that_a_stage_names_counts_by_its_content(
     assert second.score.params < first.score.params
 
 
+def test_a_folder_or_study_that_a_stage_names_counts_by_the_content_of_its_net(tmp_path: Path) -> None:
+    for name, student in (
+        ("net.pt", CheckpointModel(path=tmp_path)),
+        ("best-knee.yaml", SearchModel(run=tmp_path, best="knee")),
+    ):
+        found = []
+        for content in ("one", "two"):
+            (tmp_path / name).write_text(content)
+            found.append(content_of(Distill(student=student)))
+        assert found[0] != found[1]
+        assert [Path(file).name for file in found[0]] == [name]
+
+
 def test_a_label_is_a_name_and_no_other_stage(recipe: Recipe, shared: Path) -> None:
     one = _steps(_with(recipe, Finetune(epochs=1, gate="always")), shared)[1]
     two = _steps(_with(recipe, Finetune(epochs=1, label="a while longer", gate="better")), shared)[1]
@@ -339,6 +353,8 @@ class _Twice(nn.Module):
     [
         (_Twice(3), r"gives \(2, 3\) for 2 images, expected \(2, 2\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "cannot take a 2 x 3 x 16 x 16 input"),
+        ("resnet", r"expected a torch\.nn\.Module or a Net, found str$"),
+        (_Twice, r"found _Twice \(the class itself: make one\)"),
         (Net(_Twice(), Preprocess(24), ("0", "1")), "images of side 24"),
         (Net(_Twice(), Preprocess(16), ("a", "b")), "its labels are a, b"),
     ],

@@ -150,6 +150,17 @@ def test_up_to_one_percent_of_unreadable_files_are_skipped_and_named(run: Path, 
     assert len(caught.value.problems) == 1
 
 
+def test_files_are_found_as_in_training(run: Path, data: Path) -> None:
+    """Litter of file managers is no photo and no class; folders in a class folder are of its class."""
+    (data / "red" / "Thumbs.db").write_bytes(b"no image")
+    (data / "__MACOSX").mkdir()
+    below = data / "blue" / "second" / "camera"
+    below.mkdir(parents=True)
+    (below / "one.png").write_bytes(next((data / "blue").glob("*.png")).read_bytes())
+    got = evaluate(run, data)
+    assert (got["n"], got["skipped"]) == (61, [])
+
+
 def test_nothing_readable_unknown_classes_and_empty_folders(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "d"
     with pytest.raises(InputError, match="no such folder"):

@@ -184,6 +184,31 @@ runtime: {kind: onnx, threads: 0}
 
 
 @pytest.mark.parametrize(
+    ("line", "others"),
+    [
+        ("data: {kind: folder, root: nowhere, image_sizee: 64}", ["data.image_sizee: unknown key"]),
+        ("data: {kind: foldr, root: nowhere}", ["data.kind: unknown kind"]),
+        ("data: {kind: folder, root: nowhere, group: {patern: x}}", ["data.group.patern: unknown key"]),
+        ("model: {kind: yaml, path: nowhere, foo: 1}", ["model.foo: unknown key"]),
+        ("model: {kind: yml, path: nowhere}", ["model.kind: unknown kind"]),
+        ("metric: {kind: f1_time, baseline: nowhere, slope: -1}", ["metric.slope: found -1"]),
+        (
+            "stages: [{kind: distill, epoch: 2, student: {kind: yaml, path: nowhere, foo: 1}}]",
+            ["epoch", "foo"],
+        ),
+    ],
+)
+def test_a_missing_file_is_said_beside_what_else_is_wrong_in_its_section(
+    tmp_path: Path, line: str, others: list[str]
+) -> None:
+    """Neither mistake hides the other."""
+    found = problems(tmp_path, f"name: x\n{line}\n")
+    assert sum("nowhere" in problem and "unknown" not in problem for problem in found) == 1
+    assert len(found) == 1 + len(others)
+    assert all(any(other in problem for problem in found) for other in others)
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("stages: {kind: prune}", "stages: found {'kind': 'prune'}; must be a list"),
@@ -279,7 +304,7 @@ def test_only_distill_and_finetune_may_follow_quantize(tmp_path: Path) -> None:
     assert recipe(tmp_path, f"name: x\nstages: [{student}, {{kind: quantize}}]\n").stages
 
 
-def test_files_are_looked_for_in_every_valid_part(tmp_path: Path) -> None:
+def test_files_are_looked_for_in_every_part(tmp_path: Path) -> None:
     text = """\
 name: x
 sed: 1
@@ -290,8 +315,8 @@ stages:
 - {kind: distill, student: {kind: checkpoint, path: gone.pt}}
 """
     found = problems(tmp_path, text)
-    starts = ["r:2: sed:", "r:3: data.image_size:", "r:4: model.path:", "r:6: stages[0].epochs:"]
-    starts += ["r:6: stages[0].student.path:", "r:7: stages[1].student.path:"]
+    starts = ["r:2: sed:", "r:3: data.image_size:", "r:3: data.root:", "r:4: model.path:"]
+    starts += ["r:6: stages[0].epochs:", "r:6: stages[0].student.path:", "r:7: stages[1].student.path:"]
     assert len(found) == len(starts)
     assert all(line.startswith(start) for line, start in zip(found, starts, strict=True)), found
     assert "gone.pt" in found[-1]

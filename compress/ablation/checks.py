@@ -76,7 +76,7 @@ def _wrong_key(key: str, stages: int) -> str | None:
 def _wrong_value(stage: Stage, key: str, value: Any) -> str | None:
     try:
         alone = stage.model_copy(update={"retry": None})  # its values go with the recipe's own strength
-        _, problems = validate(type(stage), _changed(alone, {key: value}))
+        _, problems, _ = validate(type(stage), _changed(alone, {key: value}))
     except InputError as error:
         return str(error)
     return problems[0].text if problems else None

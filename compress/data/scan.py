@@ -38,10 +38,19 @@ def scan(root: Path) -> Tree:
     for split in ("train", "val", "test"):
         if not (root / split).is_dir():
             continue
-        entries = sorted(p for p in (root / split).iterdir() if not litter(p.name))
-        files[split] = {p.name: _files(root, p) for p in entries if p.is_dir()}
-        stray += [f"{split}/{p.name}" for p in entries if not p.is_dir()]
+        files[split] = class_files(root, root / split)
+        stray += [f"{split}/{name}" for name in _beside_classes(root / split)]
     return Tree(root, files, tuple(stray))
+
+
+def class_files(root: Path, folder: Path) -> dict[str, tuple[str, ...]]:
+    """Of each class folder in ``folder``, by name, all files below it: sorted, relative to ``root``."""
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not litter(p.name))
+    return {p.name: _files(root, p) for p in classes}
+
+
+def _beside_classes(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(p.name for p in folder.iterdir() if not p.is_dir() and not litter(p.name)))
 
 
 def scan_any(root: Path) -> Tree:
@@ -49,9 +58,8 @@ def scan_any(root: Path) -> Tree:
     tree = scan(root)
     if tree.files or not root.is_dir():
         return tree
-    entries = sorted(p for p in root.iterdir() if not litter(p.name))
-    classes = {p.name: _files(root, p) for p in entries if p.is_dir()}
-    return Tree(root, {"all": classes} if classes else {}, tuple(p.name for p in entries if not p.is_dir()))
+    classes = class_files(root, root)
+    return Tree(root, {"all": classes} if classes else {}, _beside_classes(root))
 
 
 def problems(tree: Tree) -> list[str]:

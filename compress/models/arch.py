@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,7 @@ class _Reader:
     def __init__(
         self, name: str, data: Mapping[str, Any], num_classes: int | None, located: Located | None = None
     ) -> None:
-        if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
-            raise InputError(f"num_classes must be a whole number above 0, found {num_classes!r}")
-        self.name, self.data, self.num_classes = name, data, num_classes
+        self.name, self.data, self.num_classes = name, data, _classes(num_classes)
         self.located = located
         self.problems: list[str] = located.problems() if located else []
 
@@ -180,6 +179,16 @@ class _Reader:
     def at(self, *path: str | int) -> str:
         """``file:line`` of a key, where there is a file."""
         return f"{self.name}:{self.located.line_of(path)}" if self.located else self.name
+
+
+def _classes(found: Any) -> int | None:
+    """A number of classes, NumPy's too; 2.0 is none."""
+    try:
+        if found is None or (not isinstance(found, bool) and index(found) > 0):
+            return None if found is None else index(found)
+    except TypeError:
+        pass
+    raise InputError(f"num_classes must be a whole number above 0, found {found!r}")
 
 
 def _width(block: Block, multiple: float, classes: int | None) -> Any:

@@ -32,6 +32,14 @@ class Model(Spec, ABC):
     def check(self) -> list[str]:
         """One line for each thing that would stop ``build``, seen without building."""
 
+    def file(self) -> Path | None:
+        """The file it is read from, found by what the recipe says; None where that is no file.
+
+        Raises:
+            InputError: there is none.
+        """
+        return None
+
 
 class YamlModel(Model):
     """A model file of the competition's format, from scratch."""
@@ -55,6 +63,9 @@ class YamlModel(Model):
         except InputError as error:
             return list(error.problems)
         return [] if channels == 3 else [f"{self.path}: input_channel must be 3 (RGB), found {channels}"]
+
+    def file(self) -> Path:
+        return self.path
 
 
 class SearchModel(Model):
@@ -80,6 +91,9 @@ class SearchModel(Model):
         if not self.path.is_file():
             return [f"{self.run}: no best-{self.best}.yaml there; has its study found one?"]
         return YamlModel(path=self.path).check()
+
+    def file(self) -> Path:
+        return self.path
 
 
 class TorchvisionModel(Model):
@@ -130,13 +144,16 @@ class CheckpointModel(Model):
     def check(self) -> list[str]:
         import zipfile
 
-        from compress.models.checkpoint import find_net
-
         try:
-            file = find_net(self.path)
+            file = self.file()
         except InputError as error:
             return list(error.problems)
         return [] if zipfile.is_zipfile(file) else [f"{file}: not a net that beyondnas wrote"]
+
+    def file(self) -> Path:
+        from compress.models.checkpoint import find_net
+
+        return find_net(self.path)
 
 
 class PretrainedModel(Model):

@@ -66,17 +66,19 @@ class RunFolder:
 
     def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
         """Write each step down as it passes; the report once all stages are done, again after a control."""
-        with tracking(self.recipe) as tracker:
-            for step in steps:
-                self.add(step)
-                if tracker:
-                    tracker.step(len(self.steps) - 1, step.label, figures_of(step), step.why)
-                if len(self.steps) > len(self.recipe.stages):
-                    self.report = self.finish(store)
-                yield step
-            if tracker and self.report:
-                tracker.report(self.path)
-        self.lock.release()
+        try:
+            with tracking(self.recipe) as tracker:
+                for step in steps:
+                    self.add(step)
+                    if tracker:
+                        tracker.step(len(self.steps) - 1, step.label, figures_of(step), step.why)
+                    if len(self.steps) > len(self.recipe.stages):
+                        self.report = self.finish(store)
+                    yield step
+                if tracker and self.report:
+                    tracker.report(self.path)
+        finally:  # after a failure, too: a notebook keeps the exception, and with it this folder
+            self.lock.release()
 
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``."""
@@ -122,9 +124,12 @@ class RunFolder:
 def record(recipe: Recipe, steps: Iterable[Step], store: Store | None = None) -> Iterator[Step]:
     """Pass the steps of ``run(recipe)`` on, leaving the same ``runs/<name>`` as the command line does.
 
-    ``store`` is the one given to ``run``.
+    ``store`` is the one given to ``run``. The folder is taken when the first step is asked for.
+
+    Raises:
+        InputError: another run of that name is going on.
     """
-    return RunFolder.open(recipe).follow(steps, store or Store())
+    yield from RunFolder.open(recipe).follow(steps, store or Store())
 
 
 def final_step(steps: Sequence[Step]) -> Step:

@@ -22,7 +22,8 @@ def headline(report: Mapping[str, Any]) -> str:
     """What the run came to."""
     base, final = report["baseline"], report["final"]
     if final["label"] == base["label"]:
-        return "No stage paid: the baseline is the final model."
+        why = "No stage paid" if report["steps"] else "No stages"
+        return f"{why}: the baseline is the final model."
     low, high = final["latency_ratio_interval"]
     ratio = final["latency_ratio"]
     speed = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from compress.train import TrainSpec
+    from compress.train import LossFn, TrainSpec
 
 _SHARE = 0.5  # of the recipe's learning rate, for a net that has learned already
 
@@ -46,7 +46,9 @@ class Distill(Stage):
         "baseline", description="baseline: the net the chain started from; previous: the net as it is."
     )
     temperature: float = Field(4.0, gt=0, description="Softens both outputs; more shows more of the teacher.")
-    alpha: float = Field(0.9, ge=0, le=1, description="Weight of the teacher; the labels have the rest.")
+    alpha: float = Field(
+        0.9, ge=0, le=1, description="Weight of the teacher; the labels, by train.loss, have the rest."
+    )
     epochs: int = Field(60, ge=1, description="Passes over train.")
     lr: float | None = Field(
         None,
@@ -81,7 +83,8 @@ class Distill(Stage):
         return Plan(notes=tuple(notes))
 
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
-        from compress.training.device import use_bf16_forward
+        from compress.training.device import use_bf16_forward, use_device
+        from compress.training.losses import loss_of
 
         self._check(net)
         lr = self._lr(net, ctx)
@@ -95,6 +98,7 @@ class Distill(Stage):
             teacher,
             self.temperature,
             self.alpha,
+            loss_of(ctx.train_spec, ctx.train, use_device(ctx.train_spec)),
             bf16=use_bf16_forward(ctx.train_spec),
             keep=bool(self.views),
         )
@@ -141,11 +145,17 @@ class Distill(Stage):
 
 
 def kd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, soft_targets: Tensor, temperature: float, alpha: float
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    soft_targets: Tensor,
+    temperature: float,
+    alpha: float,
+    labels: Tensor | None = None,
 ) -> Tensor:
     """alpha T^2 KL(teacher at T || student at T) + (1 - alpha) cross entropy with the targets.
 
     All N x C; a scalar, the mean over N. T^2 keeps the gradient's size as T grows (Hinton et al. 2015).
+    ``labels``, a scalar, takes the place of the cross entropy.
     """
     from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -155,7 +165,8 @@ def kd_loss(
         reduction="batchmean",
         log_target=True,
     )
-    return alpha * temperature**2 * soft + (1 - alpha) * cross_entropy(student_logits, soft_targets)
+    hard = cross_entropy(student_logits, soft_targets) if labels is None else labels
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
 
 
 class TeacherLoss:
@@ -163,17 +174,26 @@ class TeacherLoss:
 
     Args:
         teacher: sees the images at its own size and normalised its own way; moves to their device.
+        labels: the loss on the labels; cross entropy when left out.
         bf16: run it in bfloat16.
         keep: remember its logits by the content of a batch, for trainings that come back to the same
             batches (``views``); on a CPU only, where a look at the content is cheap.
     """
 
     def __init__(
-        self, teacher: Net, temperature: float, alpha: float, *, bf16: bool = False, keep: bool = False
+        self,
+        teacher: Net,
+        temperature: float,
+        alpha: float,
+        labels: LossFn | None = None,
+        *,
+        bf16: bool = False,
+        keep: bool = False,
     ) -> None:
         from compress.ops.fold import fold_batchnorm
 
-        self.temperature, self.alpha, self.bf16, self.keep = temperature, alpha, bf16, keep
+        self.temperature, self.alpha, self.labels = temperature, alpha, labels
+        self.bf16, self.keep = bf16, keep
         self.preprocess = teacher.preprocess
         try:
             self.module = fold_batchnorm(teacher.module, teacher.example())
@@ -182,7 +202,9 @@ class TeacherLoss:
         self.known: dict[bytes, Tensor] = {}
 
     def __call__(self, logits: Tensor, soft_targets: Tensor, images: Tensor) -> Tensor:
-        return kd_loss(logits, self._known_logits(images), soft_targets, self.temperature, self.alpha)
+        labels = None if self.labels is None else self.labels(logits, soft_targets, images)
+        known = self._known_logits(images)
+        return kd_loss(logits, known, soft_targets, self.temperature, self.alpha, labels)
 
     def _known_logits(self, images: Tensor) -> Tensor:
         if not self.keep or images.device.type != "cpu":
@@ -207,24 +229,20 @@ class TeacherLoss:
 
 def _teacher_training(spec: PretrainedTeacher, base: TrainSpec) -> TrainSpec:
     """The recipe's settings, with AdamW, and without what is meant for a long training."""
-    from compress.train import TrainSpec
-
-    own = {
-        "epochs": spec.epochs,
-        "optimizer": "adamw",
-        "lr": spec.lr,
-        "schedule": "one_cycle",
-        "warmup": None,
-    }
-    own |= {
-        "weight_decay": 0.01,
-        "patience": None,
-        "ema": None,
-        "mixup": 0.0,
-        "views": None,
-        "compile": False,
-    }
-    return TrainSpec.model_validate({**base.model_dump(), **own})
+    return base.changed(
+        epochs=spec.epochs,
+        optimizer="adamw",
+        lr=spec.lr,
+        schedule="one_cycle",
+        warmup=None,
+        weight_decay=0.01,
+        patience=None,
+        ema=None,
+        mixup=0.0,
+        cutmix=0.0,
+        views=None,
+        compile=False,
+    )
 
 
 def _fine_tuned(spec: PretrainedTeacher, training: TrainSpec, size: int, work: Path, ctx: Context) -> Net:

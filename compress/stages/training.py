@@ -38,11 +38,11 @@ def train_net(
         name: of this training among those of the stage: its folder in ``ctx.work``, and its draws.
         mixup, views: instead of the recipe's, where given.
     """
-    from compress.train import TrainSpec, fit
+    from compress.train import fit
 
     changes = {"epochs": epochs, "lr": lr or default_lr(net, ctx), "schedule": "cosine"}
     changes |= {k: v for k, v in (("mixup", mixup), ("views", views)) if v is not None}
-    spec = TrainSpec.model_validate({**ctx.train_spec.model_dump(), **changes})
+    spec = ctx.train_spec.changed(**changes)
     with _as_deployed(net):
         return fit(
             net.module,

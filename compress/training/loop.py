@@ -20,7 +20,7 @@ from compress.training import checkpoint
 from compress.training.batch import inputs, mix
 from compress.training.device import make_fabric, use_bf16, use_device
 from compress.training.ema import Ema
-from compress.training.losses import LossFn, make_loss, soft_targets
+from compress.training.losses import LossFn, loss_of, soft_targets
 from compress.training.optim import lr_at, make_optimizer
 from compress.training.progress import Reporter
 
@@ -73,23 +73,25 @@ class Loop:
         self.forward, self.wrapped = self.fabric.setup(
             torch.compile(model) if spec.compile else model, self.optimizer
         )
-        counts = torch.bincount(torch.from_numpy(data.targets), minlength=len(data.labels)).to(self.device)
-        self.loss = loss if loss is not None else make_loss(spec.loss, counts, spec.beta, spec.tau)
+        self.loss = loss if loss is not None else loss_of(spec, data, self.device)
         self.ema = Ema(model, spec.ema) if spec.ema is not None else None
         self.steps = len(self._batches(0))
 
-    def run(self, progress: bool) -> None:
-        """Train until the last epoch or the early stop, then leave the weights to keep in the model."""
+    def run(self, progress: bool, until: int | None = None) -> None:
+        """Train until the last epoch, the early stop or epoch ``until``, then leave the weights to keep, as
+        if it ended there, in the model; the checkpoint has those to go on from."""
         spec, already = self.spec, self.done
-        if self._unfinished():
+        end = spec.epochs if until is None else min(until, spec.epochs)
+        if self._unfinished(end):
             self.log(
                 f"training on {len(self.data)} images: {spec.epochs} epochs of {self.steps} steps, "
                 f"{spec.optimizer} {spec.peak_lr:g} {spec.schedule}, {self.device} "
                 f"{'bf16' if use_bf16(spec) else 'fp32'}"
                 + (f", going on after epoch {self.done}" if self.done else "")
+                + (f", paused after epoch {end}" if end < spec.epochs else "")
             )
         with Reporter("training", spec.epochs, self.steps, self.done, progress, self.log) as reporter:
-            while self._unfinished():
+            while self._unfinished(end):
                 record = self._epoch(reporter)
                 self.history.append(record)
                 self.done += 1
@@ -99,7 +101,7 @@ class Loop:
                 reporter.epoch(record)
         if (line := waiting(self.history)) and self.done > already:
             self.log(line)
-        if self.stopped:
+        if self.stopped and self.done > already:
             self.log(f"stopped after epoch {self.done}: no better tune F1 in {spec.patience} epochs")
         self.f1 = self.history[-1]["f1"] if self.history else None
         if self.best is not None:
@@ -122,8 +124,8 @@ class Loop:
             for name, value in state["ema"]["state"].items():
                 self.ema.state[name].copy_(value)
 
-    def _unfinished(self) -> bool:
-        return self.done < self.spec.epochs and not self.stopped
+    def _unfinished(self, end: int) -> bool:
+        return self.done < end and not self.stopped
 
     def _view(self, epoch: int) -> int:
         return epoch % self.spec.views if self.spec.views else epoch

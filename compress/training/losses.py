@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compress.data.images import ImageSet
+    from compress.train import TrainSpec
+
 LossFn = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 """(logits N x C, soft targets N x C, images N x 3 x H x W in 0..255 as augmented) to a scalar."""
 
@@ -40,6 +43,14 @@ def logit_adjustment(counts: Tensor, tau: float) -> Tensor:
     """
     counts = counts.double().clamp(min=1)
     return (tau * (counts / counts.sum()).log()).float()
+
+
+def loss_of(spec: TrainSpec, data: ImageSet, device: str) -> LossFn:
+    """The loss that a recipe's ``train`` names, for the classes of ``data`` as often as they occur there."""
+    import torch
+
+    counts = torch.bincount(torch.from_numpy(data.targets), minlength=len(data.labels)).to(device)
+    return make_loss(spec.loss, counts, spec.beta, spec.tau)
 
 
 def make_loss(kind: str, counts: Tensor, beta: float = 0.999, tau: float = 1.0) -> LossFn:

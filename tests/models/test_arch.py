@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -360,6 +361,10 @@ def test_files_that_are_not_there_or_not_yaml(tmp_path: Path) -> None:
     assert "no such file" in problems(tmp_path / "absent.yaml")[0]
     (tmp_path / "broken.yaml").write_text("backbone: [1, 2")
     assert "not valid YAML" in problems(tmp_path / "broken.yaml")[0]
+
+
+def test_num_classes_may_be_numpys() -> None:
+    assert build(net(*HEAD), np.int64(4)).eval()(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
 
 
 @pytest.mark.parametrize("num_classes", [0, -1, 2.0, True, "6"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,15 +14,17 @@ import numpy as np
 import pytest
 from report_samples import AFTER, BEFORE, STEPS, TRUTH, ablation, full_report, photos, report
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.measure.quality import f1_difference_interval
 from compress.recipe import Recipe
 from compress.report import ablation_page
 from compress.report.figures import figures
 from compress.report.markdown import render as render_markdown
-from compress.report.run_folder import RunFolder, build, read_report, write_report
+from compress.report.run_folder import RunFolder, build, read_report, record, write_report
 from compress.report.summary import headline
 from compress.report.tables import FIELDS, markdown, rows, terminal
+from compress.stages.finetune import Finetune
+from compress.step import Step
 
 
 def test_the_table_says_what_was_kept_dropped_and_skipped() -> None:
@@ -220,6 +223,12 @@ def test_the_headline_says_what_came_out(change: dict[str, Any], said: str) -> N
     assert said in headline(content)
 
 
+def test_the_headline_of_a_run_without_stages_blames_none() -> None:
+    content = report()
+    content |= {"final": content["baseline"], "steps": []}
+    assert headline(content) == "No stages: the baseline is the final model."
+
+
 def test_whether_the_change_of_f1_is_noise_comes_from_both_models_labels(tmp_path: Path) -> None:
     (tmp_path / "artifact.json").write_text('{"runtime": "onnxruntime"}')
     steps = [replace(STEPS[0], test=photos()), replace(STEPS[1], artifact=str(tmp_path))]
@@ -341,3 +350,20 @@ def test_two_runs_of_one_name_at_once_are_refused_and_one_after_the_other_are_no
     again = RunFolder.open(Recipe(name="tiny", seed=1), tmp_path)
     assert (tmp_path / "tiny.1/recipe.yaml").is_file()
     again.lock.release()
+
+
+def test_a_run_that_fails_frees_its_folder_while_its_exception_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a notebook keeps the last one, with all that it refers to."""
+
+    def failing() -> Iterator[Step]:
+        yield STEPS[0]
+        raise CompressError("a stage failed")
+
+    monkeypatch.chdir(tmp_path)
+    kept = []
+    for _ in range(2):
+        with pytest.raises(CompressError, match="a stage failed") as caught:
+            list(record(Recipe(name="tiny", stages=(Finetune(),)), failing()))
+        kept.append(caught.value)

@@ -19,10 +19,11 @@ from compress.models.zoo import YamlModel
 from compress.net import Net, Preprocess, Quant
 from compress.ops.fold import fold_batchnorm
 from compress.stages.base import Context
-from compress.stages.distill import Distill, PretrainedTeacher, TeacherLoss, kd_loss
+from compress.stages.distill import Distill, PretrainedTeacher, TeacherLoss, _teacher_training, kd_loss
 from compress.stages.training import train_net
 from compress.train import predict_logits
 from compress.training.device import use_bf16_forward
+from compress.training.losses import loss_of
 
 
 def state(net: Net) -> dict[str, Tensor]:
@@ -114,7 +115,44 @@ def test_a_teacher_in_bfloat16_says_nearly_the_same(learned_net: Net) -> None:
     assert 0 < float((exact - rough).abs().max()) < 0.1 * float(exact.abs().max())
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_labels_teach_by_the_loss_of_the_recipe(learned_net: Net, ctx: Context, alpha: float) -> None:
+    """Rare classes weigh as much in distillation as in training."""
+    spec = ctx.train_spec.changed(loss="logit_adjusted", tau=3.0)
+    rare = replace(ctx.train, targets=np.where(ctx.train.targets > 4, 4, ctx.train.targets))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 16, 16), generator=generator).byte()
+    logits, targets = torch.randn(4, 10, generator=generator), torch.full((4, 10), 0.1)
+    loss = TeacherLoss(learned_net, 4.0, alpha, loss_of(spec, rare, "cpu"))
+    counts = torch.tensor([max(1, int((rare.targets == label).sum())) for label in range(10)])
+    hard = -((logits + 3 * (counts / counts.sum()).log()).log_softmax(1) * targets).sum(1).mean()
+    soft = kd_loss(logits, loss.logits(images), targets, 4.0, 1.0)
+    assert torch.allclose(loss(logits, targets, images), alpha * soft + (1 - alpha) * hard, atol=1e-5)
+
+
 # The stage ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "stage"),
+    [
+        ({"mixup": 0.5, "mix_prob": 0.5}, {"teacher": {"kind": "pretrained"}}),
+        ({"mixup": 0.5, "mix_prob": 0.5}, {"mixup": 0.0}),
+        ({"cutmix": 1.0, "mix_prob": 0.5}, {"teacher": {"kind": "pretrained"}, "mixup": 0.0}),
+    ],
+)
+def test_a_recipe_that_mixes_some_batches_can_teach_without(
+    train: dict[str, Any], stage: dict[str, Any], ctx: Context
+) -> None:
+    spec = ctx.train_spec.changed(**train)
+    distill = Distill.model_validate(stage)
+    if isinstance(distill.teacher, PretrainedTeacher):
+        teacher = _teacher_training(distill.teacher, spec)
+        assert (teacher.mixup, teacher.cutmix, teacher.mix_prob) == (0, 0, 1)
+    if distill.mixup is not None:
+        net = tiny_net()
+        result = train_net(net, replace(ctx, train_spec=spec), epochs=1, mixup=distill.mixup)
+        assert result.epochs_run == 1
 
 
 def test_defaults_and_round_trip() -> None:

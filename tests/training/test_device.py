@@ -8,12 +8,24 @@ from fitting import spec, train
 from tinynet import digits, state, tiny_net
 
 from compress.errors import InputError
+from compress.net import Preprocess
+from compress.recipe import Recipe
+from compress.train import fit
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_said() -> None:
     with pytest.raises(InputError, match="sees no GPU"):
         train(tiny_net(), spec(device="cuda"))
+    with pytest.raises(InputError, match=r"train: device is cuda, but torch sees no GPU"):
+        Recipe.from_yaml("recipes/quickstart.yaml", ["train.device=cuda"])
+
+
+def test_how_images_reach_a_net_may_be_left_out() -> None:
+    given, left_out = tiny_net(), tiny_net()
+    fit(given.module, digits(0, 64), spec(epochs=1), preprocess=Preprocess(16), log=lambda line: None)
+    fit(left_out.module, digits(0, 64), spec(epochs=1), log=lambda line: None)
+    assert all(torch.equal(v, state(given)[k]) for k, v in state(left_out).items())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

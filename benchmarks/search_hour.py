@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from search_studies import alone_on, cores, prepare, said, stop, store_of
+from search_studies import alone_on, calibrate, cores, prepare, said, stop, store_of
 
 from compress.errors import CompressError
 from search.choose import choices
@@ -77,8 +77,9 @@ def main(
         store = store_of(spec)
         os.environ["BEYONDNAS_STORE"] = str(store.root)
         with StudyFolder.open(spec) as folder, Clock(open_study(spec, folder.path)):
-            prepare(spec, store, calibrate=False, log=print)  # the baseline, which is part of the hour
-        runtime = prepare(spec, store, calibrate=not quick, log=print)
+            runtime = prepare(spec, store, log=print)  # the baseline, which is part of the hour
+        if not quick:
+            calibrate(runtime, store, log=print)
         run(spec.model_copy(update={"max_hours": hours}))
 
         study = open_study(spec, Path("runs") / spec.name)

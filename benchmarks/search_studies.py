@@ -36,10 +36,12 @@ def alone_on(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def store_of(spec: StudySpec) -> Store:
+def store_of(spec: StudySpec, own_tables: bool = False) -> Store:
     """A study's own: what another one has trained must not come for free. The machine's latency tables are
-    shared."""
+    shared, unless the study is to measure its own."""
     root = Path("runs") / ".stores" / f"{spec.name}-{spec.identity}"
+    if own_tables:
+        return Store(root)
     shared = Store().root.resolve() / "latency"
     if not (root / "latency").is_symlink():
         for folder in (root, shared):
@@ -48,17 +50,16 @@ def store_of(spec: StudySpec) -> Store:
     return Store(root)
 
 
-def prepare(spec: StudySpec, store: Store, calibrate: bool, log: Callable[[str], None]) -> Runtime:
-    """Train the study's baseline, choose the runtime on it, and measure the machine's latency table for that.
+def prepare(spec: StudySpec, store: Store, log: Callable[[str], None]) -> Runtime:
+    """Train the study's baseline, and give the runtime that is chosen on it."""
+    return Measuring(spec, store, log, log).base.scored.shipped.runtime
 
-    Returns:
-        The runtime.
-    """
-    runtime = Measuring(spec, store, log, log).base.scored.shipped.runtime
+
+def calibrate(runtime: Runtime, store: Store, log: Callable[[str], None]) -> None:
+    """Measure the machine's latency table for ``runtime``, where ``store`` has none."""
     table = LatencyTable(runtime, store)
-    if calibrate and not table.calibrated:
+    if not table.calibrated:
         table.calibrate(log=log)
-    return runtime
 
 
 def in_child(core: int | None, log: Path, work: Callable[..., object], *args: Any) -> None:

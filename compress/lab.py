@@ -140,27 +140,47 @@ class Lab:
 
     def train(self, key: str, spec: Any) -> tuple[Net, bool]:
         """The backbone trained by ``spec``, and whether it was in the store."""
-        from compress.train import fit
-
         with self.store.lock(key):
             stored = self.store.net(key)
             if stored is not None:
                 return stored, True
-            net = self.backbone.copy()
-            if spec.epochs:
-                fit(
-                    net.module,
-                    self.splits.train,
-                    spec,
-                    preprocess=net.preprocess,
-                    tune=self.splits.tune,
-                    seed=self.recipe.seed,
-                    work=self.store.work(key),
-                    progress=self.progress,
-                    log=self.log,
-                )
+            net, _ = self._fitted(key, spec) if spec.epochs else (self.backbone.copy(), 0)
             self.store.put_net(key, net)
             return net, False
+
+    def train_until(self, key: str, spec: Any, epochs: int) -> Net:
+        """The backbone after so many epochs of that training, which ``train`` goes on with.
+
+        A training of that key that is further, or over, cannot go back: then it is run again up to there.
+        """
+        with self.store.lock(key):
+            if not self.store.has_net(key):
+                net, done = self._fitted(key, spec, epochs)
+                if done <= epochs:
+                    return net
+            aside = f"{key}-{epochs}"
+            net, _ = self._fitted(aside, spec, epochs)
+            self.store.drop_work(aside)
+            return net
+
+    def _fitted(self, key: str, spec: Any, until: int | None = None) -> tuple[Net, int]:
+        """A trained copy of the backbone, and its epochs; checkpoints are the work of ``key``."""
+        from compress.train import fit
+
+        net = self.backbone.copy()
+        done = fit(
+            net.module,
+            self.splits.train,
+            spec,
+            preprocess=net.preprocess,
+            tune=self.splits.tune,
+            seed=self.recipe.seed,
+            work=self.store.work(key),
+            until=until,
+            progress=self.progress,
+            log=self.log,
+        )
+        return net, done.epochs_run
 
     def _runtime(self, net: Net) -> Runtime:
         """The recipe's runtime; ``auto`` is resolved once, on the trained baseline, and remembered."""

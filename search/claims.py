@@ -6,21 +6,52 @@ for databases.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from compress.spec import digest
+
 
 class Claims:
-    """The locks of one study on this machine."""
+    """The locks of one study.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where they lie.
+        complete: whether whoever works on the study has its locks there. Otherwise machines that share a
+            database have each their own, and what another one does is not known here.
+    """
+
+    def __init__(self, folder: Path, complete: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.complete = complete
+        self.left_alone: set[int] = set()  # trials of other machines that were told of
         self._folder = folder
         self._gate = FileLock(folder / "gate.lock")
         self._held: dict[int, FileLock] = {}
+
+    @classmethod
+    def of(cls, storage: str, study: str, folder: Path) -> Claims:
+        """Beside the trials, whatever folder a study is run from: of ``sqlite`` and ``journal`` in its own
+        ``folder``, of an SQLite URL beside that file, of a server's URL among the system's temporary files.
+
+        On a network share locks must reach all machines, as those of NFS 4 and SMB do. Where they do not, a
+        study there must be run from one machine at a time, or two would take the same trials back.
+        """
+        if "://" not in storage:
+            return cls(folder / "claims")
+        from sqlalchemy.engine import make_url
+
+        url = make_url(storage)
+        file = url.database or ""
+        if url.get_backend_name() == "sqlite" and file and not file.startswith((":memory:", "file:")):
+            return cls(Path(f"{file}.claims").absolute() / study)
+        server = digest(url.get_backend_name(), url.host, url.port, url.database, study)
+        return cls(Path(tempfile.gettempdir()) / f"beyondnas-claims-{user()}" / server, complete=False)
 
     @contextmanager
     def gate(self) -> Iterator[None]:
@@ -52,3 +83,8 @@ class Claims:
 
     def _lock(self, number: int) -> FileLock:
         return FileLock(self._folder / f"{number}.lock")
+
+
+def user() -> str:
+    """Who this is, in a file's name; on Windows each user's temporary files are apart anyway."""
+    return str(os.getuid()) if hasattr(os, "getuid") else "user"

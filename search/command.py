@@ -61,8 +61,7 @@ def _close(spec: StudySpec, folder: StudyFolder) -> list[Record]:
     print(f"{words(Spent.on(study).hours)} of work, the baseline's training included")
     for one in outputs.forecasts(spec, records):
         print(one)
-    weights = "best-score.pt, " if (folder.path / "best-score.pt").exists() else ""
-    print(f"{folder.path}/: recipe.yaml, best-*.yaml, {weights}pareto.json, trials.csv, trials/, figures/")
+    print(outputs.listed(folder.path))
     return records
 
 

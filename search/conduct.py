@@ -13,6 +13,7 @@ from search.claims import Claims
 from search.clock import Clock
 from search.folder import StudyFolder
 from search.records import BASE
+from search.samplers import left_to_chance
 from search.spec import StudySpec
 from search.storage import open_study
 from search.study import Loop, Objective
@@ -26,12 +27,15 @@ Log = Callable[[str], None]
 Make = Callable[[StudySpec, Log, Log], Objective]
 
 
-def conduct(spec: StudySpec, folder: StudyFolder, make: Make, log: Log) -> str | None:
+def conduct(
+    spec: StudySpec, folder: StudyFolder, make: Make, log: Log, going: Callable[[], bool] = lambda: True
+) -> str | None:
     """Go on with the study in ``folder`` until its trials are done or its hours are over.
 
     Args:
         make: the objective of this or another process, of the study, its log and one for details; a function
             of a module.
+        going: asked before each trial where there is one worker; it asks on while this is so.
 
     Returns:
         Why it ended before all trials were done, else None.
@@ -44,10 +48,12 @@ def conduct(spec: StudySpec, folder: StudyFolder, make: Make, log: Log) -> str |
     if BASE not in study.user_attrs:
         with Clock(study):
             study.set_user_attr(BASE, objective.baseline_values())
+        if line := left_to_chance(spec.sampler, objective.sample):
+            log(line)
     if spec.workers > 1:
         stopped = _side_by_side(spec, folder, make)
     else:
-        stopped = _loop(spec, folder, study, objective, log)
+        stopped = _loop(spec, folder, study, objective, log, going)
     if isinstance(objective, finals.Finishing):
         with Clock(study):
             finals.finish(spec, study, objective, folder.path, log)
@@ -62,7 +68,7 @@ def _loop(
     log: Log,
     going: Callable[[], bool] = lambda: True,
 ) -> str | None:
-    claims = Claims(folder.path / "claims")
+    claims = Claims.of(spec.storage, spec.name, folder.path)
     loop = Loop(spec, study, objective, claims, log, going=going)
     loop.told = lambda: outputs.write(folder.path, spec, finals.records_of(study), study.user_attrs[BASE])
     loop.run()

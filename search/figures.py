@@ -11,7 +11,7 @@ from compress.report.charts.scatter import HEIGHT, axes
 from compress.report.figures import write_figures
 from compress.report.marks import Dot, Figure, Line, Text
 from search.choose import COSTS
-from search.records import Record, front
+from search.records import BASE, Record, front
 
 if TYPE_CHECKING:
     import optuna
@@ -22,12 +22,13 @@ _UNITS = {"ms": "milliseconds an image", "params": "parameters", "macs": "multip
 
 
 def write(path: Path, spec: StudySpec, study: optuna.Study, records: Sequence[Record]) -> None:
-    """``path/figures``; nothing while no candidate has been evaluated."""
+    """``path/figures``; nothing while no candidate has been evaluated. F1 is drawn against time, and against
+    other costs where they are objectives."""
     if not any(record.outcome == "evaluated" for record in records):
         return
-    cost = next((name for name in COSTS if name in spec.objectives), "ms")
-    base = study.user_attrs.get("baseline", {})
-    write_figures(path, [f1_against(cost, records, base)])
+    base = study.user_attrs.get(BASE, {})
+    costs = [name for name in COSTS if name == "ms" or name in spec.objectives]
+    write_figures(path, [f1_against(cost, records, base) for cost in costs])
     _optunas(path / "figures", spec, study)
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from search.claims import Claims
-from search.records import BASE, COUNTED, Outcome, Record
+from search.records import BASE, COUNTED, Outcome, Record, ended
 from search.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -42,17 +42,11 @@ class Ledger:
         bounds = self.bounds.items()
         return [f"{n} {short(costs[n])} > {short(b)}" for n, b in bounds if costs.get(n, 0) > b]
 
-    def tell(
-        self,
-        trial: Trial,
-        outcome: Outcome,
-        values: Mapping[str, Any] | None = None,
-        as_if: Outcome | None = None,
-    ) -> None:
-        """End a trial; ``as_if``: in the state of one with that outcome.
+    def tell(self, trial: Trial, outcome: Outcome, values: Mapping[str, Any] | None = None) -> None:
+        """End a trial.
 
-        Candidates that a proxy left out end as failed: a sampler learns from measurements only. What was
-        measured in part, or is beyond a limit, ends as pruned.
+        A sampler learns each measurement once: candidates that a proxy left out, and duplicates, end as
+        failed, which it does not look at. What was measured in part, or is beyond a limit, ends as pruned.
         """
         from optuna.trial import TrialState
 
@@ -63,22 +57,23 @@ class Ledger:
             if name in found:
                 trial.set_constraint(name, found[name] / bound - 1)
         trial.set_user_attr("outcome", outcome)
-        state = as_if or outcome
-        if state == "evaluated":
+        if outcome == "evaluated":
             self.study.tell(trial, [float(found[name]) for name in self.spec.objectives])
         else:
-            pruned = state in ("stopped", "infeasible")
+            pruned = outcome in ("stopped", "infeasible")
             self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
         self.claims.drop(trial.number)
 
     def as_its_twin(self, trial: Trial, key: str) -> bool:
-        """Tell again what an equal candidate came to, if there was one."""
-        twin = next((r for r in self.records() if r.key == key and r.outcome in _TWINS), None)
+        """Tell what an equal candidate came to, if there was one; its values become attributes."""
+        trials = self.study.get_trials(deepcopy=False)
+        twin = next((t for t in trials if t.user_attrs.get("key") == key and ended(t) in _TWINS), None)
         if twin is None:
             return False
-        trial.set_user_attr("twin", twin.number)
-        self.tell(trial, "duplicate", twin.measured, twin.outcome)
-        self.log(f"trial {trial.number}: the same as trial {twin.number}, which was {twin.outcome}")
+        known = Record.of_trial(twin)
+        trial.set_user_attr("twin", known.number)
+        self.tell(trial, "duplicate", known.measured)
+        self.log(f"trial {trial.number}: the same as trial {known.number}, which was {known.outcome}")
         return True
 
 

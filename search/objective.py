@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.chain import At, advance, baseline
 from compress.inputs import seeded
 from compress.lab import Lab
+from compress.spec import digest
 from compress.step import Score, Step
 from compress.store import Store
 from search.candidate import Candidate
@@ -20,9 +21,11 @@ from search.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna import Trial
+    from torch import Tensor
 
+    from compress.data.images import ImageSet
     from compress.net import Net
-    from compress.scoring import Scored, Scorer, Shipped
+    from compress.scoring import Scored, Scorer
     from compress.train import TrainSpec
 
 _PROXY_IMAGES = 32
@@ -31,6 +34,9 @@ _PROXY_IMAGES = 32
 @dataclass
 class Measuring:
     """The objective of ``python -m search``: F1 on val of the exported net, its time beside the baseline's.
+
+    That is what ``evaluate`` measures and a net is chosen by. At a pause of a training, where peers are
+    compared, F1 is that of the float net: it need not be exported for that.
 
     ``ms`` is the baseline's median times the paired ratio of both: times of different moments do not compare.
     Equal candidates with equal trainings have equal keys in ``store``, so a killed training goes on from its
@@ -41,7 +47,9 @@ class Measuring:
     store: Store
     log: Callable[[str], None] = print
     note: Callable[[str], None] = print  # of what a candidate's training has to say
-    _timed: dict[str, float] = field(default_factory=dict, init=False)  # by architecture
+    _costs: dict[str, dict[str, float]] = field(default_factory=dict, init=False)  # by architecture
+    _images: dict[int, Tensor] = field(default_factory=dict, init=False)  # of proxies, by size
+    _at_hand: tuple[str, Lab] | None = field(default=None, init=False)  # the last candidate's key and lab
 
     @cached_property
     def base(self) -> At:
@@ -66,16 +74,20 @@ class Measuring:
     def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
         from compress.measure import counters
 
-        net = self._untrained(candidate)
-        found: dict[str, float] = {
-            "params": counters.params(net.module),
-            "macs": counters.macs(net.module, net.example()),
-        }
-        ms = self._timed.get(candidate.digest) or self._predicted(net)
-        if ms is None and needed:
-            with self._scorer.exported(net) as shipped:
-                ms = self._time(candidate, shipped)
-        return found if ms is None else {**found, "ms": ms}
+        found = self._costs.get(candidate.digest)
+        if found is None:
+            net = self._untrained(candidate)
+            found = {
+                "params": counters.params(net.module),
+                "macs": counters.macs(net.module, net.example()),
+            }
+            if (ms := self._predicted(net)) is not None:
+                found["ms"] = ms
+            self._costs[candidate.digest] = found
+        if needed and "ms" not in found:
+            with self._scorer.exported(self._untrained(candidate)) as shipped:
+                found["ms"] = self._base_ms * self._scorer.ratio_of(shipped, self.base.scored.shipped).median
+        return dict(found)
 
     def proxy(self, candidate: Candidate) -> float:
         import torch
@@ -83,17 +95,29 @@ class Measuring:
         from search import proxies
 
         assert self.spec.proxies is not None
-        lab = self._lab(candidate)
-        images = torch.tensor(lab.calib.images[:_PROXY_IMAGES]).permute(0, 3, 1, 2)
+        net, size = self._untrained(candidate), candidate.image_size
+        if size not in self._images:  # all of one size see the same ones
+            calib = self._lab(candidate).calib
+            self._images[size] = torch.tensor(calib.images[:_PROXY_IMAGES]).permute(0, 3, 1, 2)
         function: Callable[..., float] = getattr(proxies, self.spec.proxies.kind)
         with seeded(self.spec.seed):
-            return function(lab.backbone.module, lab.backbone.preprocess.normalise(images))
+            return function(net.module, net.preprocess.normalise(self._images[size]))
 
     def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
-        lab = self._lab(candidate, epochs)
-        net, _ = lab.train(lab.base_key, lab.recipe.train)
-        f1 = lab.measure_in_runtime_of(net).f1(net, lab.splits.val)
+        lab = self._lab(candidate)
+        key = digest("rung", lab.base_key, epochs)
+        f1 = self.store.value("rungs", key)
+        if f1 is None:  # once the training has gone on, it cannot be measured again
+            f1 = f1_of(lab.train_until(lab.base_key, lab.recipe.train, epochs), lab.splits.val)
+            self.store.put_value("rungs", key, f1)
         return self._with_score(f1, self.costs(candidate, needed=True))
+
+    def forget(self, candidate: Candidate) -> None:
+        """A stopped candidate's checkpoint is dropped: no trial goes on from it, as an equal one is told as
+        its duplicate; and hundreds, each twice or three times the weights of a net, would fill a disk."""
+        key = self._lab(candidate).base_key
+        with self.store.lock(key):
+            self.store.drop_work(key)
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
         return self._values(self.score(candidate))
@@ -120,18 +144,21 @@ class Measuring:
 
     # ----------------------------------------------------------------------------------------------
 
-    def _lab(self, candidate: Candidate, epochs: int | None = None) -> Lab:
-        """Where the candidate is trained; its runtime is the one chosen on the baseline."""
-        recipe = recipe_of(self.spec, candidate, runtime=self._scorer.spec.canonical())
-        train = self._training(recipe.train)
-        if epochs is not None:
-            train = train.model_copy(update={"epochs": epochs})
-        recipe = recipe.model_copy(update={"train": train})
-        net = self._start(candidate)
-        quiet = _silent  # what it says of the data was said for the baseline
-        lab = Lab.start(recipe, model=net, store=self.store, log=quiet)
-        lab.log = self.note
-        return lab
+    def _lab(self, candidate: Candidate) -> Lab:
+        """Where the candidate is trained; its runtime is the one chosen on the baseline.
+
+        The last one is kept: from one rung to the next it is the same, and reading its images takes longer
+        than looking at several candidates.
+        """
+        if self._at_hand is None or self._at_hand[0] != candidate.key:
+            recipe = recipe_of(self.spec, candidate, runtime=self._scorer.spec.canonical())
+            recipe = recipe.model_copy(update={"train": self._training(recipe.train)})
+            net = self._start(candidate)
+            quiet = _silent  # what it says of the data was said for the baseline
+            lab = Lab.start(recipe, model=net, store=self.store, log=quiet)
+            lab.log = self.note
+            self._at_hand = candidate.key, lab
+        return self._at_hand[1]
 
     def _training(self, train: TrainSpec) -> TrainSpec:
         """How a candidate is trained, of what its recipe says."""
@@ -181,13 +208,6 @@ class Measuring:
     def _base_predicted(self) -> float | None:
         return self._scorer.predict_ms(self.base.net)
 
-    def _time(self, candidate: Candidate, shipped: Shipped) -> float:
-        """Milliseconds, measured beside the baseline; once for each architecture."""
-        if candidate.digest not in self._timed:
-            ratio = self._scorer.ratio_of(shipped, self.base.scored.shipped)
-            self._timed[candidate.digest] = self._base_ms * ratio.median
-        return self._timed[candidate.digest]
-
     def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:
         """With the metric's points, the model's time standing in for what the metric times."""
         own = self.base.scored.score
@@ -195,6 +215,13 @@ class Measuring:
         metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
         time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
         return {**costs, "f1": f1, "score": metric.points(f1=f1, time=time, macs=costs["macs"])}
+
+
+def f1_of(net: Net, data: ImageSet) -> float:
+    """Macro F1 of the float net."""
+    from compress.train import macro_f1, predict_logits
+
+    return macro_f1(data.targets, predict_logits(net.module, data, net.preprocess).argmax(1))
 
 
 def _silent(line: str) -> None:

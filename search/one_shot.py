@@ -17,7 +17,7 @@ from compress.net import Net, Preprocess
 from compress.stages.training import FINE_TUNE
 from compress.store import source_digest
 from search.candidate import Candidate
-from search.objective import Measuring
+from search.objective import Measuring, f1_of
 from search.recipes import recipe_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _IMAGES, _BATCH = 512, 64  # for the statistics of a subnet's batch norms
 
 @dataclass
 class OneShot(Measuring):
-    """The objective of ``--one-shot``: F1 on val of nets cut out of a supernet, exported as they are.
+    """The objective of ``--one-shot``: F1 on val of nets cut out of a supernet, float as they are.
 
     The statistics of their batch norms are estimated on train images. Such an F1 is below what the net
     reaches alone: it ranks. ``finish`` says what a net is worth.
@@ -48,12 +48,7 @@ class OneShot(Measuring):
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
         lab = self._lab(candidate)
-        scorer = lab.measure_in_runtime_of(lab.backbone)
-        with scorer.exported(lab.backbone) as shipped:
-            costs = self.costs(candidate, needed=False)
-            if "ms" not in costs:
-                costs["ms"] = self._time(candidate, shipped)
-            return self._with_score(scorer.f1_of(shipped, lab.splits.val), costs)
+        return self._with_score(f1_of(lab.backbone, lab.splits.val), self.costs(candidate, needed=True))
 
     def finish(self, candidate: Candidate) -> dict[str, float]:
         """Fine-tuned from the shared weights, exported and timed, as a candidate of other studies is."""

@@ -18,6 +18,9 @@ from search.records import MEASURED, Record, front
 from search.rungs import Correlation, correlations
 from search.spec import DIRECTIONS, StudySpec
 
+_F1_MS = {name: DIRECTIONS[name] for name in ("f1", "ms")}
+_LEFT = ("recipe.yaml", "best-*.yaml", "best-score.pt", "pareto.json", "trials.csv", "trials", "figures")
+
 
 def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> None:
     """Every file but the figures.
@@ -36,6 +39,8 @@ def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[
         best = chosen.get(name)
         if best is None or best.candidate is None:
             file.unlink(missing_ok=True)
+            if name == "score":
+                (path / "recipe.yaml").unlink(missing_ok=True)  # which goes on from that file
             continue
         write_text(file, _commented(best, spec, best.candidate.to_yaml()))
         if name == "score":
@@ -45,8 +50,19 @@ def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[
     write_text(path / "pareto.json", json.dumps(summary(spec, records, base), indent=1))
 
 
+def listed(path: Path) -> str:
+    """The study's folder and what of all that lies in it, in a line."""
+    names = []
+    for pattern in _LEFT:
+        found = list(path.glob(pattern))
+        if any(one.is_file() or any(one.iterdir()) for one in found):
+            names.append(f"{pattern}/" if found[0].is_dir() else pattern)
+    return f"{path}/: {', '.join(names)}"
+
+
 def summary(spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of ``pareto.json``."""
+    """The content of ``pareto.json``: ``front`` is that of the study's objectives, one point where there is
+    one objective; ``front_f1_ms`` that of F1 and time, whatever they are."""
     from compress.measure.machine import machine
 
     names: dict[str, str] = {name: DIRECTIONS[name] for name in spec.objectives}
@@ -57,6 +73,7 @@ def summary(spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any])
         "baseline": dict(base),
         "outcomes": dict(Counter(record.outcome or "open" for record in records)),
         "front": [_point(record) for record in front(records, names)],
+        "front_f1_ms": [_point(record) for record in front(records, _F1_MS)],
         "best": {name: _point(record) for name, record in choices(spec, records).items()},
         "rank_correlations": [vars(one) for one in forecasts(spec, records)],
     }

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
+from compress.explain import validate
 from compress.recipe import Recipe
+from compress.yamlio import show
 from search.joint import with_values
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ def recipe_of(spec: StudySpec, candidate: Candidate | None = None, **parts: Any)
         parts: what takes the place of the study's.
 
     Raises:
-        InputError: the candidate has a value that a recipe refuses.
+        InputError: ``space.train`` has a value that a recipe refuses.
+        CompressError: values that were drawn do not fit together. Others may, so this one candidate fails.
     """
     content: dict[str, Any] = {
         "name": spec.name,
@@ -42,7 +45,12 @@ def recipe_of(spec: StudySpec, candidate: Candidate | None = None, **parts: Any)
         except ValidationError as error:
             raise InputError(f"space.train: {candidate.train}: {error.errors()[0]['msg']}") from error
         content = with_values(content, candidate.values)
-    return Recipe.model_validate({**content, **parts})
+    recipe, problems, _ = validate(Recipe, {**content, **parts})
+    if recipe is None:
+        drawn = ", ".join(f"{path} {value}" for path, value in candidate.values.items()) if candidate else ""
+        wrong = "; ".join(f"{show(one.path)}: {one.text}" for one in problems)
+        raise CompressError(f"{drawn} make no recipe: {wrong}" if drawn else f"no recipe: {wrong}")
+    return recipe
 
 
 def chain_recipe(spec: StudySpec, candidate: Candidate, path: Path) -> Recipe:

@@ -11,13 +11,14 @@ from search.candidate import Candidate
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-# evaluated: trained fully and measured. stopped: at a shorter training. failed: it raised. duplicate: of an
-# earlier trial, whose values it gets. infeasible: beyond a limit. outranked: the proxy chose another one.
-# interrupted: its process died; queued again where its evaluation had begun.
+# evaluated: trained fully and measured. stopped: at a rung. failed: it raised. duplicate: of an earlier
+# trial, whose values become its attributes. infeasible: beyond a limit. outranked: the proxy chose another
+# one. interrupted: its process died; queued again where its evaluation had begun.
 Outcome = Literal["evaluated", "stopped", "failed", "duplicate", "infeasible", "outranked", "interrupted"]
 COUNTED: tuple[Outcome, ...] = ("evaluated", "stopped", "failed")  # towards the study's trials
 BASE = "baseline"  # the study's attribute with the baseline's measurements
 MEASURED = ("f1", "ms", "params", "macs", "score")
+RUNGS = "rungs_of_one_training"  # the attribute; what "rungs" held were trainings apart, which do not compare
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Record:
 
     Attributes:
         measured: of ``MEASURED``, what is known of it.
-        rungs: the same after each shorter training, by epochs.
+        rungs: the same at each pause of its training, by epochs.
         proxy: its value by the study's proxy.
         outcome: None until it has ended.
         of: the trial it is a duplicate of, or else runs again.
@@ -55,11 +56,11 @@ class Record:
         return cls(
             number=trial.number,
             state=trial.state.name,
-            outcome=said.get("outcome") if trial.state.is_finished() else None,
+            outcome=ended(trial),
             candidate=candidate and Candidate.from_dict(candidate),
             key=said.get("key"),
             measured={name: said[name] for name in MEASURED if said.get(name) is not None},
-            rungs={int(epochs): values for epochs, values in said.get("rungs", {}).items()},
+            rungs={int(epochs): values for epochs, values in said.get(RUNGS, {}).items()},
             proxy=said.get("proxy"),
             of=said.get("twin", said.get("rerun_of")),
             error=said.get("error"),
@@ -78,6 +79,12 @@ class Record:
             "error": self.error,
         }
         return {"number": self.number, "state": self.state, "outcome": self.outcome, **measured, **last}
+
+
+def ended(trial: FrozenTrial) -> Outcome | None:
+    """A trial's outcome, once it has ended; without the rest of its record, as there may be thousands."""
+    outcome: Outcome | None = trial.user_attrs.get("outcome") if trial.state.is_finished() else None
+    return outcome
 
 
 def counted(records: Iterable[Record]) -> int:

@@ -1,8 +1,10 @@
-"""Multi-fidelity: who goes on to a longer training, and what the shorter one was worth as a forecast.
+"""Multi-fidelity: whose training goes on, and what its pauses were worth as a forecast.
 
-Every rung trains from scratch with a whole schedule of its own length. Going on from a shorter training's
-weights would be cheaper, but its learning rate has come down to zero by then: raising it again is another
-training than the one whose outcome is to be forecast.
+A candidate has one training, with one schedule, that is paused at each rung: after equally many epochs, hence
+at equal learning rates, it is compared with those that were there before, and goes on from where it is (Li et
+al., A system for massively parallel hyperparameter tuning, 2020). A schedule of its own for each rung would
+show earlier what a net can do, as its learning rate comes down; but what it has learnt could not be kept:
+with rungs of 8, 24 and 60 epochs one that climbs them all would be trained for 92.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from search.records import Record, dominates, lower
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's, of F1 on val between two trainings of the same candidates, or of a proxy and F1.
+    """Spearman's, of F1 on val after fewer and more epochs of the same trainings, or of a proxy and F1.
 
     Of those that went on alone: they are alike at the first, which makes it smaller than over all candidates.
 
@@ -43,7 +45,7 @@ def goes_on(
     By how many dominate it in the objectives; of those with equally many, by the score.
 
     Args:
-        own, peers: measured after the rung's training; ``own`` is among the peers.
+        own, peers: measured after the rung's epochs; ``own`` is among the peers.
     """
     from search.spec import DIRECTIONS
 
@@ -59,7 +61,7 @@ def goes_on(
 
 
 def correlations(records: Sequence[Record], epochs: Sequence[int], proxy: str | None) -> list[Correlation]:
-    """Of each two trainings, of shared weights with fine-tuned ones, of the proxy with the full training."""
+    """Of each two rungs, of shared weights with fine-tuned ones, of the proxy with the full training."""
     found = []
     for short, long in combinations(epochs, 2):
         pairs = [

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from compress.spec import Spec
 
 if TYPE_CHECKING:
+    from optuna import Trial
     from optuna.samplers import BaseSampler
+
+_STARTUP = (
+    "Random candidates to train before it learns from them; ten times as many beyond the limits will also do."
+)
+_DRAWN = 50  # nets, to find the parameters that all have
 
 
 class Sampler(Spec, ABC):
     """Subclasses declare ``kind: Literal["..."] = "..."``."""
 
     kind: str
+    common: ClassVar[bool] = False  # whether it learns those parameters only that every trial has
 
     @abstractmethod
     def make(self, seed: int) -> BaseSampler:
@@ -28,18 +36,25 @@ class Tpe(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al. 2011), for several objectives MOTPE (Ozaki 2020)."""
 
     kind: Literal["tpe"] = "tpe"
-    startup: int = Field(10, ge=1, description="Random trials before it learns from them.")
+    startup: int = Field(10, ge=1, description=_STARTUP)
 
     def make(self, seed: int) -> BaseSampler:
         from optuna.samplers import TPESampler
 
-        return TPESampler(seed=seed, n_startup_trials=self.startup)
+        from search.startup import AfterStartup
+
+        return AfterStartup(TPESampler(seed=seed, n_startup_trials=1), self.startup, seed)
 
 
 class Nsga2(Sampler):
-    """A genetic algorithm, for two or three objectives (Deb et al. 2002)."""
+    """A genetic algorithm, for two or three objectives (Deb et al. 2002).
+
+    It learns the parameters that every evaluated trial has. Those of blocks that a slot may or may not hold
+    are drawn at random: a space with many such choices is better searched by ``tpe``.
+    """
 
     kind: Literal["nsga2"] = "nsga2"
+    common: ClassVar[bool] = True
     population: int = Field(12, ge=2, description="Trials of a generation; the first is random.")
 
     def make(self, seed: int) -> BaseSampler:
@@ -49,9 +64,10 @@ class Nsga2(Sampler):
 
 
 class Nsga3(Sampler):
-    """The same for more objectives (Deb and Jain 2014)."""
+    """The same for more objectives (Deb and Jain 2014); it learns as little of blocks that are chosen."""
 
     kind: Literal["nsga3"] = "nsga3"
+    common: ClassVar[bool] = True
     population: int = Field(12, ge=2, description="Trials of a generation; the first is random.")
 
     def make(self, seed: int) -> BaseSampler:
@@ -62,10 +78,14 @@ class Gp(Sampler):
     """Gaussian processes, for small spaces and costly trials; what not every trial has is drawn at random."""
 
     kind: Literal["gp"] = "gp"
-    startup: int = Field(10, ge=1, description="Random trials before it learns from them.")
+    common: ClassVar[bool] = True
+    startup: int = Field(10, ge=1, description=_STARTUP)
 
     def make(self, seed: int) -> BaseSampler:
-        return _quiet("GPSampler", seed=seed, n_startup_trials=self.startup, warn_independent_sampling=False)
+        from search.startup import AfterStartup
+
+        made = _quiet("GPSampler", seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        return AfterStartup(made, self.startup, seed)
 
 
 class Random(Sampler):
@@ -80,6 +100,31 @@ class Random(Sampler):
 
 
 SamplerSpec = Annotated[Tpe | Nsga2 | Nsga3 | Gp | Random, Field(discriminator="kind")]
+
+
+def left_to_chance(sampler: Sampler, sample: Callable[[Trial], Any]) -> str | None:
+    """Which part of a space a sampler will learn from, in a line; None where that is all of it, or nothing.
+
+    Args:
+        sample: asks a trial for all parameters of a candidate.
+    """
+    if not sampler.common:
+        return None
+    import optuna
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(_DRAWN):
+        trial = study.ask()
+        sample(trial)
+        study.tell(trial, 0.0)
+    learned = optuna.search_space.intersection_search_space(study.trials)
+    others = set[str]().union(*(trial.params for trial in study.trials)) - learned.keys()
+    if not others:
+        return None
+    return (
+        f"sampler {sampler.kind} learns from {len(learned)} parameters, which every candidate has; the other "
+        f"{len(others)} (as {_DRAWN} random candidates have them) are drawn at random: tpe learns from all"
+    )
 
 
 def _quiet(name: str, **arguments: Any) -> BaseSampler:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
 
 from compress import yamlio
 from compress.data.competition import with_training
@@ -21,7 +21,7 @@ from compress.recipe import DataSpec, RuntimeSpec, StageSpec
 from compress.runtimes.auto import AutoRuntime
 from compress.spec import Spec, digest, refusal
 from compress.train import TrainSpec
-from search.joint import Choices, out_of_order, problems
+from search.joint import SEARCHED, Choices, out_of_order, problems, typed
 from search.samplers import SamplerSpec, Tpe
 from search.space import Space
 
@@ -34,6 +34,8 @@ DIRECTIONS: dict[str, Direction] = {
     "macs": "minimize",
     "score": "minimize",
 }
+
+_AUGMENT = ("train.augment.kind", "train.augment.n_select")  # both decide what space.train.n_select says
 
 # What may change between two calls that are to go on with one study.
 _GROWING = ("trials", "max_hours", "workers")
@@ -71,13 +73,13 @@ class Proxies(Spec):
 
 
 class Fidelity(Spec):
-    """Short trainings first; only candidates among the best so far are trained longer.
+    """Trainings are paused, and only those of candidates among the best so far go on.
 
     Li et al., A system for massively parallel hyperparameter tuning (ASHA), 2020, the variant that stops.
     """
 
     epochs: tuple[int, ...] = Field(
-        min_length=2, description="Of each rung, rising; the last is the full training, train.epochs."
+        min_length=2, description="Where a training is paused, rising; the last is its end, train.epochs."
     )
     keep: float = Field(0.33, gt=0, lt=1, description="The best part of those at a rung so far goes on.")
 
@@ -120,7 +122,7 @@ class StudySpec(Spec):
     stages: tuple[StageSpec, ...] = Field((), description="A chain that every candidate goes through.")
     search: dict[str, Choices] = Field(
         {},
-        description="Values of train and stages, by key path, e.g. stages[0].target: {low: 0.2, high: 0.8}",
+        description="Values of train, stages and gate, by key path: stages[0].target: {low: 0.2, high: 0.8}",
     )
     objectives: tuple[ObjectiveName, ...] = Field(
         ("f1", "ms"), min_length=1, description="f1 is maximised, the rest minimised; score stands alone."
@@ -150,6 +152,12 @@ class StudySpec(Spec):
     @classmethod
     def _training_of_the_data(cls, parts: Any) -> Any:
         return with_training(parts) if isinstance(parts, Mapping) else parts
+
+    @field_validator("search")
+    @classmethod
+    def _numbers_as_taken(cls, search: dict[str, Choices], info: ValidationInfo) -> dict[str, Choices]:
+        parts = info.data  # of the fields above, those that are valid
+        return typed(search, {key: _plain(parts[key]) for key in SEARCHED if key in parts})
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudySpec:
@@ -235,12 +243,17 @@ def _joint(spec: StudySpec) -> Iterator[Problem]:
     if spec.gate != "better" and not spec.stages:
         yield Problem(("gate",), "it has no effect without stages")
     for key in spec.search:
-        name = key.removeprefix("train.")
+        name = "n_select" if key in _AUGMENT else key.removeprefix("train.")
         if name != key and getattr(spec.space.train, name, None) is not None:
             yield Problem(("search", key), f"space.train.{name} is searched already")
-    stages = [stage.canonical() for stage in spec.stages]
-    common = {"name": spec.name, "train": spec.train.canonical(), "stages": stages}
-    yield from problems(spec.search, common)
+    yield from problems(spec.search, {"name": spec.name, **{k: _plain(getattr(spec, k)) for k in SEARCHED}})
+
+
+def _plain(part: Any) -> Any:
+    """A part of a study as a recipe's content."""
+    if isinstance(part, Spec):
+        return part.canonical()
+    return [one.canonical() for one in part] if isinstance(part, tuple) else part
 
 
 def as_one_shot(spec: StudySpec) -> StudySpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
 from search.ledger import Ledger, line
-from search.records import COUNTED, Outcome, Record, counted
+from search.records import COUNTED, RUNGS, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
 from search.shortlist import Looked, pick
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna import Trial
 
-_IN_A_ROW = 100  # asked without one to train: the space is used up, or the limits leave nothing
+_KNOWN = 100  # so many duplicates in a row: there is nothing new to be had
+_BEYOND = 3000  # so many beyond the limits since the last within them: of one in a thousand 95 % find one
 _FAILURES = 3  # the first so many failing means that none will do
 
 
@@ -43,10 +45,13 @@ class Objective(Protocol):
         """The study's proxy of the untrained net; higher is better."""
 
     def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
-        """``records.MEASURED`` after a training of that many epochs."""
+        """``records.MEASURED`` after so many epochs of its training, which is paused there."""
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
-        """The same after the full training, and whatever else is to be kept."""
+        """The same after all of its training, and whatever else is to be kept."""
+
+    def forget(self, candidate: Candidate) -> None:
+        """It is told as stopped: nothing goes on from its paused training."""
 
 
 @dataclass
@@ -66,7 +71,8 @@ class Loop:
     told: Callable[[], None] = lambda: None
     going: Callable[[], bool] = lambda: True
     stopped: str | None = None
-    _idle: int = field(default=0, init=False)
+    _known: int = field(default=0, init=False)  # duplicates in a row
+    _beyond: int = field(default=0, init=False)  # beyond the limits, since the last one within them
     _clock: Clock = field(init=False)
 
     @cached_property
@@ -91,11 +97,7 @@ class Loop:
                     with self.claims.gate():
                         put_back(self.study, [trial.number for trial in batch])
                     raise
-                if self._idle >= _IN_A_ROW:
-                    self.stopped = (
-                        f"{self._idle} candidates in a row were duplicates or beyond the limits: the space "
-                        "is used up, or the limits leave nothing of it"
-                    )
+                if self._nothing_is_left():
                     return
 
     # Asking ---------------------------------------------------------------------------------------
@@ -109,7 +111,8 @@ class Loop:
             take_back(self.study, self.claims, self.log)
             trials = self.study.get_trials(deepcopy=False)
             running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-            if counted(map(Record.of_trial, trials)) + -(-running // many) >= self.spec.trials:
+            done = sum(ended(trial) in COUNTED for trial in trials)
+            if done + -(-running // many) >= self.spec.trials:
                 return []
             begun = any(t.state == optuna.trial.TrialState.WAITING and RERUN in t.user_attrs for t in trials)
             if not begun and self._time_is_up():
@@ -136,19 +139,34 @@ class Loop:
         self.stopped = f"the {words(hours)} of max_hours are over ({words(spent)} spent)"
         return True
 
+    def _nothing_is_left(self) -> bool:
+        """Whether asking on is of no use; then ``stopped`` says why."""
+        if self._known >= _KNOWN:
+            self.stopped = (
+                f"{self._known} candidates in a row were duplicates: the space is used up, or the sampler "
+                "finds nothing new in it"
+            )
+        elif self._beyond >= _BEYOND:
+            self.stopped = (
+                f"none of the last {self._beyond} new candidates was within the limits: the limits leave "
+                "nothing of the space, or next to nothing"
+            )
+        return self.stopped is not None
+
     # Working --------------------------------------------------------------------------------------
 
     def _work(self, batch: list[Trial]) -> None:
         """Look at the candidates, train the one that is worth it, tell them all."""
         looked = [one for trial in batch if (one := self._look(trial)) is not None]
-        self._idle = 0 if looked else self._idle + len(batch)
         if not looked:
             return
+        self._known = self._beyond = 0
         chosen = looked[0]
         if self.spec.proxies is not None and len(looked) > 1:
             for one in looked:
-                one.proxy = self.objective.proxy(one.candidate)
-                one.trial.set_user_attr("proxy", one.proxy)
+                with suppress(CompressError):  # of values that do not fit together: its training would say so
+                    one.proxy = self.objective.proxy(one.candidate)
+                    one.trial.set_user_attr("proxy", one.proxy)
             chosen = pick(looked, self.spec.objectives, self.spec.seed)
             with self.claims.gate():
                 for one in looked:
@@ -163,7 +181,9 @@ class Loop:
         trial.set_user_attr("key", candidate.key)
         with self.claims.gate():
             if self.ledger.as_its_twin(trial, candidate.key):
+                self._known += 1
                 return None
+        self._known = 0
         costs = self.objective.costs(candidate, needed=False)
         over = self.ledger.beyond(costs)
         if not over and "ms" in self.ledger.bounds and "ms" not in costs:  # timed only where that can decide
@@ -172,6 +192,7 @@ class Loop:
         if over:
             with self.claims.gate():
                 self.ledger.tell(trial, "infeasible", costs)
+            self._beyond += 1
             self.log(f"trial {trial.number}: not trained, beyond its limits: {', '.join(over)}")
             return None
         return Looked(trial, candidate, costs)
@@ -200,19 +221,21 @@ class Loop:
                 self.ledger.tell(trial, outcome, values)
                 self._progress(trial.number, outcome, values)
             self.told()
+        if outcome == "stopped":
+            self.objective.forget(candidate)
         if isinstance(failure, InputError) and not self.spec.stages:
             raise failure  # a stage's is about this candidate, as when it cannot be pruned so far
         if failure is not None:
             self._give_up_if_all_fail(failure)
 
     def _climbs(self, trial: Trial, candidate: Candidate) -> bool:
-        """Whether every shorter training leaves it among the best so far."""
+        """Whether it is among the best so far at every rung of its training."""
         fidelity, done = self.spec.fidelity, {}
         for epochs in fidelity.epochs[:-1] if fidelity else ():
             assert fidelity is not None
             done[epochs] = self.objective.short(candidate, epochs)
             with self.claims.gate():
-                trial.set_user_attr("rungs", done)
+                trial.set_user_attr(RUNGS, done)
                 if len(self.spec.objectives) == 1:  # a sampler ranks stopped trials by it; Optuna takes one
                     trial.report(done[epochs][self.spec.objectives[0]], epochs)
                 there = [r for r in self.ledger.records() if epochs in r.rungs and r.outcome != "interrupted"]

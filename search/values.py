@@ -30,12 +30,12 @@ class IntRange(Spec):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> IntRange:
-        _check_range(self.low, self.high, self.step)
+        check_range(self.low, self.high, self.step)
         return self
 
 
 class FloatRange(Spec):
-    """Numbers from ``low`` to ``high``, both included; of all sizes alike where ``log``."""
+    """Numbers above 0 from ``low`` to ``high``, both included; of all sizes alike where ``log``."""
 
     low: _NUMBER
     high: _NUMBER
@@ -46,11 +46,15 @@ class FloatRange(Spec):
     def _whole_steps(self) -> FloatRange:
         if self.log and self.step:
             raise ValueError("a range is either log or has a step")
-        _check_range(self.low, self.high, self.step)
+        check_range(self.low, self.high, self.step)
         return self
 
 
-def _check_range(low: float, high: float, step: float | None) -> None:
+def check_range(low: float, high: float, step: float | None) -> None:
+    """
+    Raises:
+        ValueError: ``low`` is above ``high``, or steps from it do not meet ``high``.
+    """
     if low > high:
         raise ValueError(f"low {low:g} is above high {high:g}")
     steps = (high - low) / step if step else 0

@@ -47,6 +47,7 @@ class Fast:
 
     def __init__(self, spec: StudySpec, diary: Path, seconds: float = 0.0) -> None:
         self.spec, self.diary, self.seconds = spec, diary, seconds
+        self.forgotten: list[str] = []
 
     def baseline_values(self) -> dict[str, float]:
         return {"f1": 0.5, "ms": 1.0, "params": 50_000, "macs": 1e6, "score": 1.0}
@@ -71,6 +72,9 @@ class Fast:
         found = self._after(candidate, 100)
         self._note("end", candidate)
         return found
+
+    def forget(self, candidate: Candidate) -> None:
+        self.forgotten.append(candidate.key)
 
     def _after(self, candidate: Candidate, epochs: int) -> dict[str, float]:
         costs = self.costs(candidate, True)
@@ -114,7 +118,7 @@ def loop(spec: StudySpec, folder: Path, objective: Fast | None = None, log: Any 
     study = open_study(spec, folder)
     lines = log if log is not None else []
     objective = objective or Fast(spec, folder / "diary")
-    return Loop(spec, study, objective, Claims(folder / "claims"), lines.append)
+    return Loop(spec, study, objective, Claims.of(spec.storage, spec.name, folder), lines.append)
 
 
 def finished(spec: StudySpec, folder: Path) -> dict[int, list[Any]]:

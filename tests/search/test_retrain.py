@@ -1,4 +1,4 @@
-"""A found net and the baseline trained again with another seed, and what follows from several."""
+"""Candidates really trained: with pauses, and again beside the baseline with another seed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fast_objective import SPACE, study_spec
 from optuna.trial import FixedTrial
+from tinynet import same, state
 
+from compress.data.images import ImageSet
+from compress.net import Net
 from compress.store import Store
+from compress.train import macro_f1, predict_logits
 from search.candidate import Candidate
+from search.objective import Measuring
+from search.proxies import naswot
+from search.records import MEASURED
 from search.retrain import Retrained, f1_gain, retrain, time_ratio
 from search.sample import suggest
 from search.space import Space
+from search.spec import Proxies, StudySpec
 
 SMALL = Space.model_validate({**SPACE, "image_size": 16})
 
@@ -26,22 +35,29 @@ def net(channels: int) -> Candidate:
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Retrained, Retrained, list[str]]:
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudySpec, Store]:
+    """Of small nets on digits, and an empty store."""
+    folder = tmp_path_factory.mktemp("retrain")
+    (folder / "base.yaml").write_text(net(128).to_yaml())
+    spec = study_spec(
+        data={"kind": "digits", "image_size": 16},
+        baseline={"kind": "yaml", "path": str(folder / "base.yaml")},
+        train={"epochs": 3, "batch_size": 64, "augment": {"kind": "none"}},
+        runtime={"kind": "onnxruntime"},
+        space=SMALL.canonical(),
+    )
+    return spec, Store(folder / "store")
+
+
+@pytest.fixture(scope="module")
+def once(study: tuple[StudySpec, Store]) -> tuple[Retrained, Retrained, list[str]]:
     """The same twice, from one store; and what the second had to say."""
     from hurry import hurry
 
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch.setattr)
-        folder = tmp_path_factory.mktemp("retrain")
-        (folder / "base.yaml").write_text(net(128).to_yaml())
-        spec = study_spec(
-            data={"kind": "digits", "image_size": 16},
-            baseline={"kind": "yaml", "path": str(folder / "base.yaml")},
-            train={"epochs": 1, "batch_size": 64, "augment": {"kind": "none"}},
-            runtime={"kind": "onnxruntime"},
-            space=SMALL.canonical(),
-        )
-        store, said = Store(folder / "store"), list[str]()
+        spec, store = study
+        said = list[str]()
         first = retrain(spec, net(8), 7, store=store, log=lambda line: None)
         return first, retrain(spec, net(8), 7, store=store, log=said.append), said
 
@@ -56,6 +72,60 @@ def test_it_is_measured_beside_its_baseline_and_kept(once: tuple[Retrained, Retr
     assert len(first.targets) == len(first.net.predictions_test)
     assert (again.net, again.base) == (first.net, first.base)
     assert not [line for line in said if line.startswith("epoch")]
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")  # the second for its trained baseline
+def test_a_training_with_rungs_is_the_one_without(study: tuple[StudySpec, Store]) -> None:
+    spec, store = study
+    spec, said, one = spec.model_copy(update={"seed": 7}), list[str](), net(16)
+    objective = Measuring(spec, store, said.append, said.append)
+    early, later = objective.short(one, 1), objective.short(one, 2)
+    assert early.keys() == later.keys() == set(MEASURED)
+    assert objective.short(one, 1) == early  # as after a kill: it is not where it was
+
+    again = Measuring(spec, store, said.append, said.append)
+    lab = again._lab(one)
+    assert again.short(one, 1)["f1"] == early["f1"]
+    trained, cached = lab.train(lab.base_key, lab.recipe.train)
+    assert not cached
+    epochs = [line.split(":")[0] for line in said if line.startswith("epoch")]
+    assert epochs == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    whole, _ = lab.train("without pauses", lab.recipe.train)
+    assert same(state(trained), state(whole))
+
+    paused = lab.train_until(lab.base_key, lab.recipe.train, 1)  # it is over: run again up to there
+    assert macro_f1(lab.splits.val.targets, logits(paused, lab.splits.val).argmax(1)) == early["f1"]
+    assert not any((store.root / "work").iterdir())
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
+def test_a_stopped_candidate_leaves_no_checkpoint(study: tuple[StudySpec, Store]) -> None:
+    spec, store = study
+    objective = Measuring(spec.model_copy(update={"seed": 7}), store, _nothing, _nothing)
+    stopped = replace(net(16), train={"lr": 0.05})
+    objective.short(stopped, 1)
+    (left,) = (store.root / "work").iterdir()
+    objective.forget(stopped)
+    assert not left.exists()
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
+def test_a_proxy_looks_at_the_images_of_a_net_s_own_size_and_reads_them_once(
+    study: tuple[StudySpec, Store],
+) -> None:
+    spec, store = study
+    proxies = Proxies(kind="naswot")
+    objective = Measuring(spec.model_copy(update={"seed": 7, "proxies": proxies}), store, _nothing, _nothing)
+    first, other = net(16), net(24)
+    small, found = replace(other, image_size=12), [objective.proxy(first), objective.proxy(other)]
+    assert objective._at_hand is not None
+    assert objective._at_hand[0] == first.key  # nothing was read for the other one
+    found.append(objective.proxy(small))
+    for one, value in zip((first, other, small), found, strict=True):
+        lab = objective._lab(one)
+        assert lab.backbone.preprocess.size == one.image_size
+        x = torch.tensor(lab.calib.images[:32]).permute(0, 3, 1, 2)
+        assert naswot(lab.backbone.module, lab.backbone.preprocess.normalise(x)) == value
 
 
 def scored(one: Retrained, flips: int, ratio: float) -> Retrained:
@@ -73,6 +143,14 @@ def scored(one: Retrained, flips: int, ratio: float) -> Retrained:
         replace(one.base, f1_test=f1[1], predictions_test=tuple(base)),
         one.targets,
     )
+
+
+def logits(net: Net, data: ImageSet) -> np.ndarray:
+    return predict_logits(net.module, data, net.preprocess)
+
+
+def _nothing(line: str) -> None:
+    """Takes a log."""
 
 
 def _f1(targets: np.ndarray, said: np.ndarray, label: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fast_objective import study_spec
 
 from compress.errors import CompressError
 from compress.store import Store
+from search.storage import open_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -49,13 +51,59 @@ def test_studies_share_the_latency_table_and_no_training(studies: Any) -> None:
     assert other.value("latency", "key") == Store().value("latency", "key") == [1]
 
 
-def test_areas_are_compared_by_seed(studies: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    import search_hypervolume
+def test_a_study_may_measure_a_table_of_its_own(studies: Any) -> None:
+    own = studies.store_of(study_spec(), own_tables=True)
+    own.put_value("latency", "key", [1])
+    assert Store().value("latency", "key") is None
 
-    assert search_hypervolume._verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
-    assert "ratio by seed: 1.60, 1.80, 2.00; geometric mean 1.79 (95 % " in capsys.readouterr().out
-    assert not search_hypervolume._verdict([0.7, 0.7], [0.5, 0.5])
-    assert not search_hypervolume._verdict([0.7, 0.7], [1.0, 0.0])
-    assert "no mean of ratios" in capsys.readouterr().out
-    assert search_hypervolume._verdict([0.7, 0.7], [0.0, 0.0])
-    assert not search_hypervolume._verdict([0.0, 0.0], [0.0, 0.0])
+
+def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from search_hypervolume import _verdict
+
+    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
+    told = capsys.readouterr().out
+    assert "ratio by seed: 1.60, 1.80, 2.00; geometric mean 1.79 (95 % " in told
+    assert "ratio of the means 1.80; the lower 1.79, the aim 1.5" in told
+    assert not _verdict([0.7, 0.7], [0.5, 0.5])
+    capsys.readouterr()
+    assert not _verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
+    assert "geometric mean 1.90" in (told := capsys.readouterr().out)
+    assert "the lower 1.36" in told
+
+
+@pytest.mark.parametrize(
+    ("ours", "original", "told"),
+    [
+        ([0.7, 0.7], [1.2, 0.0], "ratio by seed: 0.58, inf\nratio of the means 1.17; the lower 1.17"),
+        ([0.7, 0.7], [0.0, 0.0], "no ratio: the original found no net"),
+        ([0.9, 0.0], [0.2, 0.2], "ratio of the means 2.25; the lower 0.00"),
+    ],
+)
+def test_an_area_of_nothing_in_one_seed_alone_proves_nothing(
+    studies: Any, capsys: pytest.CaptureFixture[str], ours: list[float], original: list[float], told: str
+) -> None:
+    from search_hypervolume import _verdict
+
+    assert not _verdict(ours, original)
+    assert told in capsys.readouterr().out
+
+
+def test_a_search_is_over_by_cpu_time(studies: Any, tmp_path: Path) -> None:
+    from search_hypervolume import cpu_clock
+
+    study = open_study(study_spec(storage="journal"), tmp_path)
+    study.set_user_attr("clock.other", [500.0, 7.0])  # of a session that mostly waited
+    spent = cpu_clock(study)
+    assert 7 <= (before := spent()) < 100
+    end = time.process_time() + 0.01
+    while time.process_time() < end:
+        pass
+    assert before < spent() < 100
+
+
+def test_only_limits_on_time_need_a_table(studies: Any) -> None:
+    from search_hypervolume import Search
+
+    needs = {"latency_ratio": 1.0}, {"ms": 2.0}, {"params": 1e6}, None
+    specs = [study_spec(limits=limits) for limits in needs]
+    assert [Search("ours", spec, 1.0).needs_a_table for spec in specs] == [True, True, False, False]

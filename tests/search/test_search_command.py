@@ -16,6 +16,7 @@ import pytest
 from compress import yamlio
 from compress.recipe import Recipe
 from search.__main__ import main
+from search.records import RUNGS
 from search.spec import StudySpec
 from search.storage import open_study
 
@@ -95,6 +96,7 @@ def test_a_study_on_digits_and_the_same_command_again(
     path = here / "runs/cheap"
     for name in ("recipe.yaml", "best-score.yaml", "best-knee.yaml", "pareto.json", "figures/f1-ms.svg"):
         assert (path / name).is_file()
+    assert "\nruns/cheap/: recipe.yaml, best-*.yaml, pareto.json, trials.csv, trials/, figures/\n" in out
     assert re.search(r"^  quantize: (kept|not kept), ", out, re.MULTILINE)
     (stage,) = Recipe.from_yaml(path / "recipe.yaml").stages
 
@@ -105,7 +107,7 @@ def test_a_study_on_digits_and_the_same_command_again(
     assert trial.values == [trial.user_attrs["score"]]
     assert trial.params["stages[0].method"] == stage.canonical()["method"]
     assert set(trial.constraints) == {"params"}
-    assert trial.user_attrs["rungs"]["1"]["ms"] > 0
+    assert trial.user_attrs[RUNGS]["1"]["ms"] > 0
 
     before = (path / "trials.csv").read_text()
     assert main([str(cheap), *SET]) == 0

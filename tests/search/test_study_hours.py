@@ -133,3 +133,12 @@ def test_the_baseline_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with StudyFolder.open(spec) as folder:
         conduct(spec, folder, lambda spec, log, note: Slow(spec, tmp_path / "diary"), folder.log)
     assert Spent.on(open_study(spec, folder.path)).seconds >= 0.2
+
+
+def test_it_asks_on_as_long_as_its_caller_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, asked = study_spec(trials=9, storage="journal"), iter([True, True, False])
+    with StudyFolder.open(spec) as folder:
+        objective = Fast(spec, tmp_path / "diary")
+        assert conduct(spec, folder, lambda *_: objective, folder.log, lambda: next(asked)) is None
+        assert outcomes(spec, folder.path) == ["evaluated"] * 2

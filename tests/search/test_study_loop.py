@@ -37,8 +37,8 @@ def test_as_many_are_trained_as_were_asked_for(tmp_path: Path, kind: str, storag
     assert Counter(r.outcome for r in records)["evaluated"] == begun(tmp_path) == 10
     trials = open_study(spec, tmp_path).trials
     for record in records:
-        trial = trials[record.number]
-        assert trial.values == [record.measured["f1"], record.measured["ms"]]
+        found = [record.measured["f1"], record.measured["ms"]]
+        assert trials[record.number].values == (found if record.outcome == "evaluated" else None)
     assert run(spec, tmp_path) == records  # nothing left to do
     assert len(run(spec.model_copy(update={"trials": 12}), tmp_path)) >= 12
 
@@ -49,21 +49,23 @@ def test_the_gaussian_process_learns_from_trials_and_limits(tmp_path: Path) -> N
     assert sum(r.outcome == "evaluated" for r in records) == 6
 
 
-def test_a_duplicate_is_told_again_and_costs_nothing(tmp_path: Path) -> None:
-    spec = study_spec(space=TINY, trials=4)  # of four different nets
+def test_a_duplicate_is_told_to_people_but_to_no_sampler(tmp_path: Path) -> None:
+    spec = study_spec(space=TINY, trials=4, limits={"params": 1e9})  # of four different nets
     records = run(spec, tmp_path)
     twins = [r for r in records if r.outcome == "duplicate"]
     assert begun(tmp_path) == 4
     assert twins
     by_number = {r.number: r for r in records}
     for twin in twins:
-        assert twin.state == "COMPLETE"
+        assert twin.state == "FAIL"  # which samplers leave out: each measurement counts once
         assert twin.of is not None
+        assert twin.feasible
         assert by_number[twin.of].measured == twin.measured
         assert by_number[twin.of].key == twin.key
 
 
-def test_a_space_that_is_used_up_ends_the_study(tmp_path: Path) -> None:
+def test_a_space_that_is_used_up_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study._KNOWN", 30)  # sooner
     once = loop(study_spec(space=TINY, trials=5, storage="journal"), tmp_path)
     once.run()
     assert once.stopped is not None
@@ -114,12 +116,24 @@ def test_a_candidate_is_timed_only_where_that_can_decide(tmp_path: Path) -> None
     assert all(r.measured["ms"] <= 0.1 for r in records if r.outcome == "evaluated")
 
 
-def test_limits_that_leave_nothing_end_the_study(tmp_path: Path) -> None:
+def test_limits_that_leave_nothing_end_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study._BEYOND", 40)  # sooner
     once = loop(study_spec(trials=1, limits={"params": 1}, storage="journal"), tmp_path)
     once.run()
     assert once.stopped is not None
-    assert "limits leave nothing" in once.stopped
-    assert {r.outcome for r in once.ledger.records()} <= {"infeasible", "duplicate"}
+    assert "none of the last 40" in once.stopped
+    assert "the limits leave" in once.stopped
+    assert Counter(r.outcome for r in once.ledger.records())["infeasible"] == 40
+
+
+def test_limits_that_leave_little_do_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study._KNOWN", 20)
+    once = loop(study_spec(seed=1, trials=2, limits={"params": 310}, storage="journal"), tmp_path)
+    once.run()
+    outcomes = [r.outcome for r in once.ledger.records()]
+    assert outcomes.count("evaluated") == 2
+    assert outcomes.count("infeasible") > 2 * 20  # one in a hundred is within, of a space far from used up
+    assert once.stopped is None
 
 
 def test_of_several_only_the_best_by_proxy_is_trained(tmp_path: Path) -> None:
@@ -135,6 +149,24 @@ def test_of_several_only_the_best_by_proxy_is_trained(tmp_path: Path) -> None:
         assert {r.state for r in batch if r is not best} == {"FAIL"}  # no measurement to learn from
 
 
+def test_a_candidate_that_has_no_proxy_is_the_last_to_be_trained(tmp_path: Path) -> None:
+    """As one whose drawn values of the recipe do not fit together."""
+
+    class Unfit(Fast):
+        def proxy(self, candidate: Candidate) -> float:
+            if int(candidate.key[:2], 16) % 4 == 0:
+                raise CompressError("make no recipe")
+            return super().proxy(candidate)
+
+    spec = study_spec(objectives=["f1"], trials=5, proxies={"kind": "naswot", "candidates": 4})
+    records = run(spec, tmp_path, Unfit(spec, tmp_path / "diary"))
+    assert begun(tmp_path) == 5
+    assert 0 < sum(r.proxy is None for r in records) < len(records)
+    for start in range(0, len(records), 4):
+        batch = records[start : start + 4]
+        assert next(r for r in batch if r.outcome == "evaluated").proxy == max(r.proxy or 0 for r in batch)
+
+
 def test_beside_a_cost_the_proxy_leaves_small_nets_a_chance(tmp_path: Path) -> None:
     proxies = {"kind": "naswot", "candidates": 4}
     records = run(study_spec(trials=8, proxies=proxies, storage="journal"), tmp_path)
@@ -147,7 +179,9 @@ def test_beside_a_cost_the_proxy_leaves_small_nets_a_chance(tmp_path: Path) -> N
 
 def test_only_the_best_are_trained_longer(tmp_path: Path) -> None:
     spec = study_spec(trials=20, storage="journal", fidelity={"epochs": [3, 20, 60], "keep": 0.34})
-    records = run(spec, tmp_path)
+    objective = Fast(spec, tmp_path / "diary")
+    records = run(spec, tmp_path, objective)
+    assert objective.forgotten == [r.key for r in records if r.outcome == "stopped"]
     outcomes = Counter(r.outcome for r in records if r.outcome != "duplicate")
     assert outcomes["evaluated"] + outcomes["stopped"] == 20
     assert 1 <= outcomes["evaluated"] == begun(tmp_path) < 10

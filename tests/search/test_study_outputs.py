@@ -20,7 +20,7 @@ from fast_objective import study_spec
 from compress.errors import CompressError, InputError
 from compress.models.zoo import SearchModel
 from compress.recipe import Recipe
-from search import figures
+from search import command, figures, outputs
 from search.conduct import conduct
 from search.folder import StudyFolder
 from search.records import BASE, Record
@@ -67,6 +67,19 @@ def test_every_file_is_there_and_says_the_same(here: Path) -> None:
         assert text.startswith(f"# trial {found['best'][name]['number']} of the study fast: F1 ")
 
 
+def test_beside_the_objectives_own_front_is_that_of_f1_and_time() -> None:
+    measured = [(0.7, 2.0), (0.8, 3.0), (0.6, 2.5), (0.5, 1.0)]  # of which the third is beaten
+    costs = {"params": 1.0, "macs": 1.0}
+    records = [
+        Record(i, "COMPLETE", "evaluated", None, None, {"f1": f1, "ms": ms, "score": 1 - f1, **costs})
+        for i, (f1, ms) in enumerate(measured)
+    ]
+    for objectives, front in ((["f1"], [1]), (["score"], [1]), (["f1", "ms"], [1, 0, 3])):
+        found = outputs.summary(study_spec(objectives=objectives), records, {})
+        assert [point["number"] for point in found["front"]] == front
+        assert [point["number"] for point in found["front_f1_ms"]] == [1, 0, 3]
+
+
 def test_a_recipe_goes_on_from_the_best(here: Path) -> None:
     path = left(study_spec(trials=3))
     recipe = Recipe.from_yaml(path / "recipe.yaml")
@@ -89,16 +102,18 @@ def test_a_model_that_no_study_has_left_yet(here: Path) -> None:
 
 
 def test_figures_show_front_and_baseline(here: Path) -> None:
-    spec = study_spec(trials=6)
+    spec = study_spec(trials=6, objectives=["f1", "params"])
     path = left(spec)
     study = open_study(spec, path)
     figures.write(path, spec, study, [Record.of_trial(trial) for trial in study.trials])
     files = {file.name for file in (path / "figures").iterdir()}
-    assert {"f1-ms.svg", "f1-ms.png", "optuna-front.png", "optuna-history-f1.png"} <= files
-    svg = (path / "figures/f1-ms.svg").read_text()
-    for point in json.loads((path / "pareto.json").read_text())["front"]:
-        assert f"trial {point['number']}: F1 {point['f1']:.3f}" in svg
-    assert "baseline: F1 0.500" in svg
+    assert {"f1-params.svg", "f1-ms.png", "optuna-front.png", "optuna-history-f1.png"} <= files
+    found = json.loads((path / "pareto.json").read_text())
+    for cost, front in (("params", "front"), ("ms", "front_f1_ms")):  # time whatever the objectives are
+        svg = (path / f"figures/f1-{cost}.svg").read_text()
+        for point in found[front]:
+            assert f"trial {point['number']}: F1 {point['f1']:.3f}" in svg
+        assert "baseline: F1 0.500" in svg
 
 
 def test_another_study_of_that_name_moves_aside_and_more_trials_do_not(here: Path) -> None:
@@ -131,12 +146,16 @@ def test_what_a_worker_finds_wrong_is_told(here: Path) -> None:
         left(study_spec(trials=4, workers=2), fast_objective.broken)
 
 
-def test_all_failing_leaves_no_best(here: Path) -> None:
+def test_all_failing_leaves_no_best(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     def failing(spec: StudySpec, log: object, note: object) -> Any:
         return fast_objective.Raising(spec, here / "diary")
 
+    monkeypatch.setattr("search.command.objective_of", failing)
     with pytest.raises(CompressError):
-        left(study_spec(trials=3), failing)
+        command.run(study_spec(trials=3))
+    assert capfd.readouterr().out.splitlines()[-1] == "runs/fast/: pareto.json, trials.csv, trials/"
     assert not list((here / "runs/fast").glob("best-*"))
     assert json.loads((here / "runs/fast/pareto.json").read_text())["front"] == []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fitting import spec, train
 from tinynet import digits, same, state, tiny_net
 from torch import Tensor
@@ -63,6 +64,48 @@ def test_a_resumed_training_is_the_uninterrupted_one_to_the_bit(
     assert train(again, settings, **rest, work=tmp_path, log=lines.append).history == result.history
     assert lines == []
     assert same(state(again), state(whole))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pauses"),
+    [
+        ({"ema": 0.9, "mixup": 0.3, "epochs": 4}, (1, 3)),
+        # learns at first, then a step too long spoils it: stopped between the pauses, and none goes on
+        ({"optimizer": "adamw", "lr": 0.5, "patience": 2, "epochs": 30, "warmup": 0.9}, (1, 28)),
+    ],
+    ids=["ema", "patience"],
+)
+def test_a_training_with_pauses_is_the_one_without(
+    tmp_path: Path, changes: dict[str, Any], pauses: tuple[int, ...]
+) -> None:
+    settings = spec(batch_size=25, **changes)
+    rest = {"tune": digits(200, 260)}
+    whole = tiny_net()
+    expected = train(whole, settings, **rest)
+    assert (expected.epochs_run < settings.epochs) == (settings.patience is not None)
+    for until in pauses:
+        net = tiny_net()
+        paused = train(net, settings, **rest, work=tmp_path, until=until)
+        assert paused.epochs_run == min(until, expected.epochs_run)
+        assert not net.module.training
+        lines: list[str] = []
+        train(again := tiny_net(), settings, **rest, work=tmp_path, until=until, log=lines.append)
+        assert lines == []  # nothing is trained twice
+        assert same(state(again), state(net))
+    net = tiny_net()
+    result = train(net, settings, **rest, work=tmp_path)
+    assert same(state(net), state(whole))
+    assert result.best_f1 == expected.best_f1
+    for mine, theirs in zip(result.history, expected.history, strict=True):
+        assert {**mine, "seconds": 0, "waited": 0} == {**theirs, "seconds": 0, "waited": 0}
+
+
+def test_a_pause_leaves_the_moving_average(tmp_path: Path) -> None:
+    settings, net = spec(epochs=4, ema=0.9), tiny_net()
+    train(net, settings, work=tmp_path, until=2)
+    saved = torch.load(tmp_path / checkpoint.NAME, weights_only=True)
+    assert same(state(net), saved["ema"]["state"])
+    assert not same(state(net), saved["model"])
 
 
 @pytest.mark.parametrize("what", ["spec", "seed", "weights", "data"])

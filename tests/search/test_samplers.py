@@ -1,0 +1,80 @@
+"""When samplers begin to learn, and from which parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from fast_objective import SPACE, fast, study_spec
+
+from search.conduct import conduct
+from search.folder import StudyFolder
+from search.joint import suggest_values
+from search.sample import suggest
+from search.samplers import Gp, Nsga2, Nsga3, Random, Sampler, Tpe, left_to_chance
+
+BLOCKS = [{"kind": "Conv", "channels": {"low": 8, "high": 64, "step": 8}}, {"kind": "Pass"}]
+
+
+def told(*outcomes: str) -> optuna.Study:
+    """A study whose trials ended so, as the ledger tells them; values rise with the parameter."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for outcome in outcomes:
+        trial = study.ask()
+        value = trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("outcome", outcome)
+        state = {"evaluated": None, "infeasible": "PRUNED", "stopped": "PRUNED"}.get(outcome, "FAIL")
+        ended = state and optuna.trial.TrialState[state]
+        study.tell(trial, None if ended else value, state=ended)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "learns"),
+    [
+        (["infeasible"] * 9, False),  # Optuna would count them
+        (["infeasible"] * 9 + ["duplicate", "failed", "evaluated"], False),
+        (["evaluated", "stopped"], True),
+        (["infeasible"] * 20, True),  # tight limits
+    ],
+)
+def test_startup_counts_what_was_trained(outcomes: list[str], learns: bool) -> None:
+    study = told(*outcomes)
+    study.sampler = Tpe(startup=2).make(7)
+    found = study.ask().suggest_float("x", 0, 1)
+    study.sampler = optuna.samplers.RandomSampler(seed=7)
+    assert (found != study.ask().suggest_float("x", 0, 1)) == learns
+
+
+@pytest.mark.parametrize("sampler", [Nsga2(), Nsga3(), Gp()], ids=lambda sampler: sampler.kind)
+def test_it_is_said_which_parameters_are_left_to_chance(sampler: Sampler) -> None:
+    chosen = {**SPACE, "slots": [{"blocks": BLOCKS}, {"blocks": BLOCKS[:1]}]}
+    spec = study_spec(space=chosen, search={"train.optimizer": ["sgd", "adamw"]})
+
+    def sample(trial: Any) -> None:
+        suggest(spec.space, trial)
+        suggest_values(spec.search, trial)
+
+    # head.channels, slot1.block, slot2's channels and the optimizer; of slot 1 the channels of its Conv
+    line = left_to_chance(sampler, sample)
+    assert line is not None
+    assert line.startswith(f"sampler {sampler.kind} learns from 4 parameters")
+    assert "the other 1 " in line
+    for other in (Tpe(), Random()):
+        assert left_to_chance(other, sample) is None
+    plain = study_spec(space={**chosen, "slots": [{"blocks": BLOCKS[:1]}]}).space
+    assert left_to_chance(sampler, lambda trial: suggest(plain, trial)) is None
+
+
+def test_a_study_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
+    spec = study_spec(trials=1, storage="journal", sampler={"kind": "nsga2"})
+    for trials in (1, 2):
+        with StudyFolder.open(spec) as folder:
+            conduct(spec.model_copy(update={"trials": trials}), folder, fast, folder.log)
+    text = (folder.path / "log.txt").read_text()
+    assert text.count("sampler nsga2 learns from ") == 1
+    assert text.count(" of 2): F1 val ") == 1

@@ -20,8 +20,7 @@ When its time is over a search is killed, and a training that it cuts off counts
 trained before that time. Of each front the nets with the largest area on val are trained again with a seed
 that no search had, exported, timed in turns with the baseline, and only now seen on test. Areas are from F1 0
 and twice the baseline's time. Two figures are printed, the geometric mean over seeds of the ratio of areas
-and the ratio of the mean areas; the lower one decides. Both arms train with a moving average of the weights,
-which changes little at the end of a training and tells more at a pause.
+and the ratio of the mean areas; the lower one decides.
 
 About two hours on two idle cores. Killed, the same command goes on: studies are in runs/hypervolume-ARM-SEED,
 what they print beside them in .txt, what they train in stores of their own below runs/.stores.
@@ -70,7 +69,6 @@ FINALS = 0.15  # of the time is for the finalists of one_shot
 BOTH = [
     "space.train.epochs=null",
     "train.epochs=30",
-    "train.ema=0.98",
     "data.image_size=32",
     "space.image_size=[24, 28, 42, 56]",
 ]

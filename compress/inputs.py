@@ -112,8 +112,8 @@ def content_of(spec: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     if isinstance(spec, Path) and spec.is_file():
         found[str(spec)] = hashlib.sha256(spec.read_bytes()).hexdigest()[:20]
-    elif isinstance(spec, Model):  # which may name the folder that the file is in
-        found |= content_of(spec.file())
+    elif isinstance(spec, Model) and (file := spec.file()) is not None:  # it may name the file's folder
+        found |= content_of(file)
     elif isinstance(spec, tuple | list):
         for item in spec:
             found |= content_of(item)

@@ -82,14 +82,25 @@ class Store:
         return path
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Held while ``key`` is computed, so that two runs never compute it twice."""
-        from filelock import FileLock
+    def lock(self, key: str, wait: bool = True) -> Iterator[bool]:
+        """Held while ``key`` is computed, so that two runs never compute it twice.
+
+        Gives whether it is held: without ``wait`` it is not, where another process computes ``key`` now.
+        """
+        from filelock import FileLock, Timeout
 
         path = self.root / "locks" / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
-            yield
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def _net_path(self, key: str) -> Path:
         return self.root / "nets" / f"{key}.pt"

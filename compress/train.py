@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.data.augment import AugmentSpec, FlipCrop
 from compress.errors import InputError
-from compress.net import Preprocess
+from compress.net import Net, Preprocess
 from compress.spec import Spec
 from compress.training.losses import LossFn
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from compress.data.images import ImageSet
 
-__all__ = ["FitResult", "LossFn", "TrainSpec", "fit", "macro_f1", "predict_logits"]
+__all__ = ["FitResult", "LossFn", "TrainSpec", "fit", "float_f1", "macro_f1", "predict_logits"]
 
 
 class TrainSpec(Spec):
@@ -93,18 +93,6 @@ class TrainSpec(Spec):
         if not content.get("mixup") and not content.get("cutmix"):
             content.pop("mix_prob", None)
         return TrainSpec.model_validate(content)
-
-    def check(self) -> list[str]:
-        """What would stop a training here: a GPU was asked for, and there is none."""
-        if self.device != "cuda":
-            return []
-        from compress.training.device import use_device
-
-        try:
-            use_device(self)
-        except InputError as error:
-            return [problem.removeprefix("train.") for problem in error.problems]
-        return []
 
     @property
     def peak_lr(self) -> float:
@@ -217,6 +205,11 @@ def predict_logits(
         for module, training in modes:
             module.training = training
     return np.concatenate(out)
+
+
+def float_f1(net: Net, data: ImageSet) -> float:
+    """Macro F1 of a net as it is in torch: what ships is exported first, and may differ."""
+    return macro_f1(data.targets, predict_logits(net.module, data, net.preprocess).argmax(1))
 
 
 def macro_f1(targets: np.ndarray, predicted: np.ndarray) -> float:

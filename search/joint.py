@@ -53,11 +53,16 @@ def with_values(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     """
     overrides = [_override(path, value) for path, value in values.items()]
     kinds = [
-        Override(one.path[:-1], {"kind": one.value}, one.text)
+        Override(one.path[:-1], _of_kind(one.value, at(recipe, one.path[:-1])), one.text)
         for one in overrides
         if one.path[-1] == "kind" and at(recipe, one.path) not in (None, one.value)
     ]
     return apply_overrides(dict(recipe), [*kinds, *overrides])
+
+
+def _of_kind(kind: Any, other: Mapping[str, Any]) -> dict[str, Any]:
+    """By that kind's defaults, but for what a stage of any kind has."""
+    return {"kind": kind, **{key: other[key] for key in ("label", "gate") if key in other}}
 
 
 def typed(searched: Mapping[str, Choices], recipe: Mapping[str, Any]) -> dict[str, Choices]:

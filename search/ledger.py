@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna import Trial
 
-_TWINS: tuple[Outcome, ...] = (*COUNTED, "infeasible")
+EVALUATED: tuple[Outcome, ...] = ("evaluated",)
+TWINS: tuple[Outcome, ...] = (*COUNTED, "infeasible")  # what an equal candidate need not be tried for again
 
 
 @dataclass
@@ -64,10 +65,10 @@ class Ledger:
             self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
         self.claims.drop(trial.number)
 
-    def as_its_twin(self, trial: Trial, key: str) -> bool:
-        """Tell what an equal candidate came to, if there was one; its values become attributes."""
+    def as_its_twin(self, trial: Trial, key: str, outcomes: Sequence[Outcome] = TWINS) -> bool:
+        """Tell what an equal candidate came to, if one came to any of these; its values become attributes."""
         trials = self.study.get_trials(deepcopy=False)
-        twin = next((t for t in trials if t.user_attrs.get("key") == key and ended(t) in _TWINS), None)
+        twin = next((t for t in trials if t.user_attrs.get("key") == key and ended(t) in outcomes), None)
         if twin is None:
             return False
         known = Record.of_trial(twin)

@@ -13,6 +13,7 @@ from compress.lab import Lab
 from compress.spec import digest
 from compress.step import Score, Step
 from compress.store import Store
+from compress.train import float_f1
 from search.candidate import Candidate
 from search.joint import suggest_values
 from search.recipes import recipe_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from optuna import Trial
     from torch import Tensor
 
-    from compress.data.images import ImageSet
     from compress.net import Net
     from compress.scoring import Scored, Scorer
     from compress.train import TrainSpec
@@ -108,16 +108,17 @@ class Measuring:
         key = digest("rung", lab.base_key, epochs)
         f1 = self.store.value("rungs", key)
         if f1 is None:  # once the training has gone on, it cannot be measured again
-            f1 = f1_of(lab.train_until(lab.base_key, lab.recipe.train, epochs), lab.splits.val)
+            f1 = float_f1(lab.train_until(lab.base_key, lab.recipe.train, epochs), lab.splits.val)
             self.store.put_value("rungs", key, f1)
         return self._with_score(f1, self.costs(candidate, needed=True))
 
     def forget(self, candidate: Candidate) -> None:
-        """A stopped candidate's checkpoint is dropped: no trial goes on from it, as an equal one is told as
-        its duplicate; and hundreds, each twice or three times the weights of a net, would fill a disk."""
+        """A stopped candidate's checkpoint is dropped, unless an equal one is in training. A later one would
+        be told as its duplicate; and hundreds, each two or three times a net's weights, would fill a disk."""
         key = self._lab(candidate).base_key
-        with self.store.lock(key):
-            self.store.drop_work(key)
+        with self.store.lock(key, wait=False) as held:
+            if held:
+                self.store.drop_work(key)
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
         return self._values(self.score(candidate))
@@ -215,13 +216,6 @@ class Measuring:
         metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
         time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
         return {**costs, "f1": f1, "score": metric.points(f1=f1, time=time, macs=costs["macs"])}
-
-
-def f1_of(net: Net, data: ImageSet) -> float:
-    """Macro F1 of the float net."""
-    from compress.train import macro_f1, predict_logits
-
-    return macro_f1(data.targets, predict_logits(net.module, data, net.preprocess).argmax(1))
 
 
 def _silent(line: str) -> None:

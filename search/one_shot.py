@@ -16,8 +16,9 @@ from compress.inputs import seeded, splits_of
 from compress.net import Net, Preprocess
 from compress.stages.training import FINE_TUNE
 from compress.store import source_digest
+from compress.train import float_f1
 from search.candidate import Candidate
-from search.objective import Measuring, f1_of
+from search.objective import Measuring
 from search.recipes import recipe_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class OneShot(Measuring):
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
         lab = self._lab(candidate)
-        return self._with_score(f1_of(lab.backbone, lab.splits.val), self.costs(candidate, needed=True))
+        return self._with_score(float_f1(lab.backbone, lab.splits.val), self.costs(candidate, needed=True))
 
     def finish(self, candidate: Candidate) -> dict[str, float]:
         """Fine-tuned from the shared weights, exported and timed, as a candidate of other studies is."""
@@ -141,10 +142,9 @@ def sandwich(shared: Supernet, data: ImageSet, train: TrainSpec, subnets: int) -
 
     from compress.training.batch import inputs
     from compress.training.device import use_device
-    from compress.training.losses import make_loss
+    from compress.training.losses import loss_of
 
-    counts = torch.bincount(torch.from_numpy(data.targets), minlength=len(data.labels))
-    own = make_loss(train.loss, counts.to(use_device(train)), train.beta, train.tau)
+    own = loss_of(train, data, use_device(train))
 
     def loss(logits: Tensor, soft: Tensor, images: Tensor) -> Tensor:
         total = own(logits, soft, images)

@@ -80,7 +80,7 @@ def summary(spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any])
 
 
 def forecasts(spec: StudySpec, records: Sequence[Record]) -> list[Correlation]:
-    """What shorter trainings and the proxy said of the full training."""
+    """What pauses of it and the proxy said of the full training."""
     epochs = spec.fidelity.epochs if spec.fidelity else ()
     return correlations(records, epochs, spec.proxies.kind if spec.proxies else None)
 

@@ -35,7 +35,6 @@ DIRECTIONS: dict[str, Direction] = {
     "score": "minimize",
 }
 
-_AUGMENT = ("train.augment.kind", "train.augment.n_select")  # both decide what space.train.n_select says
 
 # What may change between two calls that are to go on with one study.
 _GROWING = ("trials", "max_hours", "workers")
@@ -243,7 +242,8 @@ def _joint(spec: StudySpec) -> Iterator[Problem]:
     if spec.gate != "better" and not spec.stages:
         yield Problem(("gate",), "it has no effect without stages")
     for key in spec.search:
-        name = "n_select" if key in _AUGMENT else key.removeprefix("train.")
+        # n_select is of the competition's augmentation: it decides the kind, and with it the other keys
+        name = "n_select" if key.startswith("train.augment") else key.removeprefix("train.")
         if name != key and getattr(spec.space.train, name, None) is not None:
             yield Problem(("search", key), f"space.train.{name} is searched already")
     yield from problems(spec.search, {"name": spec.name, **{k: _plain(getattr(spec, k)) for k in SEARCHED}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,19 +13,23 @@ from compress.errors import CompressError, InputError, os_error
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
-from search.ledger import Ledger, line
+from search.ledger import EVALUATED, TWINS, Ledger, line
 from search.records import COUNTED, RUNGS, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
+from search.samplers import Random
 from search.shortlist import Looked, pick
 from search.spec import StudySpec
 
 if TYPE_CHECKING:
     import optuna
     from optuna import Trial
+    from optuna.trial import FrozenTrial
 
+_SAME = 5  # so many duplicates in a row: dice are thrown for a new one
 _KNOWN = 100  # so many duplicates in a row: there is nothing new to be had
 _BEYOND = 3000  # so many beyond the limits since the last within them: of one in a thousand 95 % find one
+_TIMED = 30  # one that had to be timed to know counts as so many, as it takes seconds
 _FAILURES = 3  # the first so many failing means that none will do
 
 
@@ -51,7 +55,7 @@ class Objective(Protocol):
         """The same after all of its training, and whatever else is to be kept."""
 
     def forget(self, candidate: Candidate) -> None:
-        """It is told as stopped: nothing goes on from its paused training."""
+        """It will be told as stopped: nothing goes on from its paused training."""
 
 
 @dataclass
@@ -72,7 +76,7 @@ class Loop:
     going: Callable[[], bool] = lambda: True
     stopped: str | None = None
     _known: int = field(default=0, init=False)  # duplicates in a row
-    _beyond: int = field(default=0, init=False)  # beyond the limits, since the last one within them
+    _beyond: int = field(default=0, init=False)  # looks at such beyond the limits, since one within them
     _clock: Clock = field(init=False)
 
     @cached_property
@@ -120,7 +124,8 @@ class Loop:
             batch: list[Trial] = []
             while len(batch) < many:
                 # Seeded by the trial's number: a study that was killed draws what it would have drawn.
-                self.study.sampler = self.spec.sampler.make(_seed(self.spec.seed, len(trials) + len(batch)))
+                sampler = Random() if _stuck(trials) else self.spec.sampler
+                self.study.sampler = sampler.make(_seed(self.spec.seed, len(trials) + len(batch)))
                 trial = self.study.ask()
                 self.claims.take(trial.number)
                 trial.set_user_attr("host", HOST)
@@ -148,8 +153,8 @@ class Loop:
             )
         elif self._beyond >= _BEYOND:
             self.stopped = (
-                f"none of the last {self._beyond} new candidates was within the limits: the limits leave "
-                "nothing of the space, or next to nothing"
+                "all the latest new candidates were beyond the limits: these leave nothing of the space, or "
+                "next to nothing"
             )
         return self.stopped is not None
 
@@ -185,14 +190,15 @@ class Loop:
                 return None
         self._known = 0
         costs = self.objective.costs(candidate, needed=False)
-        over = self.ledger.beyond(costs)
+        over, effort = self.ledger.beyond(costs), 1
         if not over and "ms" in self.ledger.bounds and "ms" not in costs:  # timed only where that can decide
+            effort = _TIMED
             costs = self.objective.costs(candidate, needed=True)
             over = self.ledger.beyond(costs)
         if over:
             with self.claims.gate():
                 self.ledger.tell(trial, "infeasible", costs)
-            self._beyond += 1
+            self._beyond += effort
             self.log(f"trial {trial.number}: not trained, beyond its limits: {', '.join(over)}")
             return None
         return Looked(trial, candidate, costs)
@@ -216,13 +222,15 @@ class Loop:
             trial.set_user_attr("error", first)
             self.log(f"trial {trial.number}: failed: {first}")
         trial.set_user_attr("seconds", round(time.monotonic() - since, 2))
+        if outcome == "stopped":
+            self.objective.forget(candidate)
         with self.claims.gate():
-            if not self.ledger.as_its_twin(trial, candidate.key):  # another worker may have been faster
+            # Another worker may have been faster; a whole training says more than one that was stopped.
+            twins = EVALUATED if outcome == "evaluated" else TWINS
+            if not self.ledger.as_its_twin(trial, candidate.key, twins):
                 self.ledger.tell(trial, outcome, values)
                 self._progress(trial.number, outcome, values)
             self.told()
-        if outcome == "stopped":
-            self.objective.forget(candidate)
         if isinstance(failure, InputError) and not self.spec.stages:
             raise failure  # a stage's is about this candidate, as when it cannot be pruned so far
         if failure is not None:
@@ -238,8 +246,8 @@ class Loop:
                 trial.set_user_attr(RUNGS, done)
                 if len(self.spec.objectives) == 1:  # a sampler ranks stopped trials by it; Optuna takes one
                     trial.report(done[epochs][self.spec.objectives[0]], epochs)
-                there = [r for r in self.ledger.records() if epochs in r.rungs and r.outcome != "interrupted"]
-                peers = [record.rungs[epochs] for record in there]
+                there = [r for r in self.ledger.records() if r.outcome not in ("interrupted", "duplicate")]
+                peers = [record.rungs[epochs] for record in there if epochs in record.rungs]
                 on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
             self.log(
                 f"trial {trial.number}: after {epochs} epochs {line(done[epochs])}, "
@@ -260,6 +268,11 @@ class Loop:
         hours = self.spec.max_hours
         spent = f", {words(self._clock.spent().hours)} of {words(hours)}" if hours else ""
         self.log(f"trial {number} ({done} of {self.spec.trials}{spent}): {told}")
+
+
+def _stuck(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the sampler asks for what there was: it does not learn from duplicates, and may never stop."""
+    return len(trials) >= _SAME and all(ended(trial) == "duplicate" for trial in trials[-_SAME:])
 
 
 def _seed(seed: int, number: int) -> int:

@@ -269,9 +269,9 @@ def _fine_tuned(spec: PretrainedTeacher, training: TrainSpec, size: int, work: P
 
 
 def _tune_f1(net: Net, ctx: Context) -> float:
-    from compress.train import macro_f1, predict_logits
+    from compress.train import float_f1
 
-    return macro_f1(ctx.tune.targets, predict_logits(net.module, ctx.tune, net.preprocess).argmax(1))
+    return float_f1(net, ctx.tune)
 
 
 def _compared(teacher: float, student: float) -> str:

@@ -139,6 +139,12 @@ def test_a_gate_and_kinds_are_values_too() -> None:
     assert {type(values["stages[0].epochs"]) for values in found} == {int}
 
 
+def test_another_kind_keeps_what_a_stage_of_any_kind_has() -> None:
+    stage = {"kind": "finetune", "epochs": 5, "gate": "always", "label": "more"}
+    (changed,) = with_values({"stages": [stage]}, {"stages[0].kind": "distill"})["stages"]
+    assert changed == {"kind": "distill", "gate": "always", "label": "more"}
+
+
 def test_values_that_do_not_fit_together_fail_that_candidate_alone(tmp_path: Path) -> None:
     class Joint(Fast):
         def sample(self, trial: Any) -> Candidate:

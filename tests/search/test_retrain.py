@@ -105,6 +105,9 @@ def test_a_stopped_candidate_leaves_no_checkpoint(study: tuple[StudySpec, Store]
     stopped = replace(net(16), train={"lr": 0.05})
     objective.short(stopped, 1)
     (left,) = (store.root / "work").iterdir()
+    with store.lock(left.name):  # an equal one is being trained
+        objective.forget(stopped)
+    assert left.exists()
     objective.forget(stopped)
     assert not left.exists()
 

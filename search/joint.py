@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from compress.errors import InputError
 from compress.explain import Problem, validate
 from compress.overrides import Override, apply_overrides, parse_override
-from compress.recipe import Recipe, misplaced
+from compress.recipe import Recipe
 from compress.spectree import at, nearest
 from compress.yamlio import KeyPath, show
 from search.ranges import Range, takes_whole
@@ -19,7 +19,6 @@ from search.ranges import Range, takes_whole
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-    from compress.stages.base import Stage
 
 SEARCHED = ("train", "stages", "gate")
 _WHY_NOT = {
@@ -98,12 +97,6 @@ def problems(searched: Mapping[str, Choices], recipe: Mapping[str, Any]) -> Iter
             wrong = str(error)
         if wrong:
             yield Problem(("search", path), wrong)
-
-
-def out_of_order(stages: Sequence[Stage]) -> Iterator[Problem]:
-    """Stages that may not stand where they do."""
-    for i, text in misplaced([(type(stage), getattr(stage, "student", None)) for stage in stages]):
-        yield Problem(("stages", i), text)
 
 
 def _text(error: InputError) -> str:

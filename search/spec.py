@@ -12,16 +12,16 @@ from compress import yamlio
 from compress.data.competition import with_training
 from compress.data.digits import DigitsData
 from compress.errors import InputError
-from compress.explain import Problem
+from compress.explain import Problem, validate
 from compress.gate import Gate
 from compress.measure.score import F1Time, MetricSpec
 from compress.models.zoo import ModelSpec, TorchvisionModel
 from compress.reading import read_spec
-from compress.recipe import DataSpec, RuntimeSpec, StageSpec
+from compress.recipe import DataSpec, Recipe, RuntimeSpec, StageSpec
 from compress.runtimes.auto import AutoRuntime
 from compress.spec import Spec, digest, refusal
 from compress.train import TrainSpec
-from search.joint import SEARCHED, Choices, out_of_order, problems, typed
+from search.joint import SEARCHED, Choices, problems, typed
 from search.samplers import SamplerSpec, Tpe
 from search.space import Space
 
@@ -201,7 +201,7 @@ def _between_parts(data: Mapping[str, Any]) -> list[Problem]:
 
 
 def _all_misfits(spec: StudySpec) -> list[Problem]:
-    return [*_misfits(spec), *out_of_order(spec.stages), *_joint(spec)]
+    return [*_misfits(spec), *_joint(spec)]
 
 
 def _misfits(spec: StudySpec) -> Iterator[Problem]:
@@ -246,7 +246,11 @@ def _joint(spec: StudySpec) -> Iterator[Problem]:
         name = "n_select" if key.startswith("train.augment") else key.removeprefix("train.")
         if name != key and getattr(spec.space.train, name, None) is not None:
             yield Problem(("search", key), f"space.train.{name} is searched already")
-    yield from problems(spec.search, {"name": spec.name, **{k: _plain(getattr(spec, k)) for k in SEARCHED}})
+    recipe = {"name": spec.name, **{key: _plain(getattr(spec, key)) for key in SEARCHED}}
+    _, wrong, _ = validate(Recipe, recipe)
+    yield from wrong
+    if not wrong:
+        yield from problems(spec.search, recipe)
 
 
 def _plain(part: Any) -> Any:

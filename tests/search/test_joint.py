@@ -79,6 +79,10 @@ def test_what_no_recipe_has_is_told_before_anything_runs(
     ("parts", "text"),
     [
         ({"stages": STAGES[::-1]}, "cannot stand after quantize"),
+        (
+            {"stages": [{"kind": "prune", "retry": [0.3]}], "gate": "always"},
+            "the gate is always, which keeps the first",
+        ),
         ({"gate": "always"}, "no effect without stages"),
         ({"search": {"gate": ["better", "always"]}}, "no effect without stages"),
         (

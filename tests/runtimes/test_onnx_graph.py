@@ -72,6 +72,80 @@ def test_the_same_net_gives_the_same_bytes(net, graph, example):
     assert again.SerializeToString(deterministic=True) == graph.SerializeToString(deterministic=True)
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LeakyReLU])
+def test_activations_in_place_give_the_same_bytes_as_out_of_place(kind, example):
+    def graph(inplace):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            kind(inplace=inplace),
+            nn.Conv2d(4, 4, 3),
+            kind(inplace=inplace),
+        )
+        return to_onnx(Deployed(net.eval(), Preprocess(32)), example).SerializeToString(deterministic=True)
+
+    assert graph(True) == graph(False)
+
+
+def residual_of_what_was_overwritten(x):
+    return x + x.relu_()
+
+
+def view_overwritten(x):
+    x.flatten(1).relu_()
+    return x
+
+
+def view_of_what_is_overwritten(x):
+    view = x.flatten(1)
+    x.relu_()
+    return view
+
+
+def half_overwritten(x):
+    first, _ = x.chunk(2, 1)
+    nn.functional.hardtanh_(first, 0.0, 0.1)
+    return x
+
+
+def overwritten_twice(x):
+    return nn.functional.hardtanh_(x.relu_().mul_(3), 0.1, 0.5)
+
+
+def by_another(x):
+    return x.mul_(x.abs())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        residual_of_what_was_overwritten,
+        view_overwritten,
+        view_of_what_is_overwritten,
+        half_overwritten,
+        overwritten_twice,
+        by_another,
+    ],
+)
+def test_what_is_overwritten_and_read_again_stays_overwritten(change):
+    import onnxruntime
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return change(self.conv(x)) * 2
+
+    net, x = Net().eval(), torch.randn(3, 3, 6, 6)
+    got = onnxruntime.InferenceSession(to_onnx(net, x).SerializeToString()).run(None, {"images": x.numpy()})
+    with torch.no_grad():
+        assert np.allclose(got[0], net(x).numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("keepdim", [True, False])
 @pytest.mark.parametrize("dims", [(2, 3), (-1, -2), (1, 2)])
 def test_means_become_pools_only_where_they_are(keepdim, dims):

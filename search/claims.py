@@ -65,6 +65,10 @@ class Claims:
         lock.acquire(timeout=0)
         self._held[number] = lock
 
+    def holds(self, number: int) -> bool:
+        """Whether it still does, by its own account."""
+        return number in self._held
+
     def drop(self, number: int) -> None:
         """It no longer does."""
         self._held.pop(number).release()

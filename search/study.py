@@ -90,6 +90,8 @@ class Loop:
             InputError: what the study's file says does not fit its data or machine.
             CompressError: the first candidates all failed.
         """
+        from optuna.exceptions import UpdateFinishedTrialError
+
         with Clock(self.study) as self._clock:
             while self.going():
                 batch = self._ask()
@@ -97,6 +99,8 @@ class Loop:
                     return
                 try:
                     self._work(batch)
+                except UpdateFinishedTrialError:
+                    self._ended_elsewhere([trial.number for trial in batch])
                 except KeyboardInterrupt:
                     with self.claims.gate():
                         put_back(self.study, [trial.number for trial in batch])
@@ -157,6 +161,18 @@ class Loop:
                 "next to nothing"
             )
         return self.stopped is not None
+
+    def _ended_elsewhere(self, numbers: Sequence[int]) -> None:
+        """Go on without a trial that somebody ended, as by the command that another machine's log names."""
+        with self.claims.gate():
+            held = [number for number in numbers if self.claims.holds(number)]
+            trials = self.study.get_trials(deepcopy=False)
+            ended_now = [number for number in held if trials[number].state.is_finished()]
+            put_back(self.study, held)
+            for number in held:
+                self.claims.drop(number)
+        for number in ended_now:
+            self.log(f"trial {number}: ended by somebody else while in work here; its net stays in the store")
 
     # Working --------------------------------------------------------------------------------------
 

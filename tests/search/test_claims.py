@@ -9,6 +9,7 @@ import pytest
 from fast_objective import Fast, finished, loop, study_spec
 from optuna.trial import TrialState
 
+from search.candidate import Candidate
 from search.claims import Claims
 from search.recovery import HOST, take_back
 from search.spec import StudySpec
@@ -69,6 +70,33 @@ def test_on_a_server_the_trials_of_others_are_left_alone_and_told_of_once(
     take_back(study, mine.claims, lines.append)
     assert study.trials[asked.number].state == TrialState.RUNNING
     assert "in work on another machine" in lines[-1]
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_trial_that_somebody_ended_costs_its_worker_that_trial_alone(tmp_path: Path, storage: str) -> None:
+    spec = study_spec(trials=3, storage=storage, proxies={"kind": "naswot", "candidates": 2})
+    seen: list[int] = []
+
+    class Ended(Fast):
+        def evaluate(self, candidate: Candidate) -> dict[str, float]:
+            found = super().evaluate(candidate)
+            if not seen:
+                study = open_study(spec, tmp_path)
+                seen.extend(t.number for t in study.trials if t.state == TrialState.RUNNING)
+                study.tell(seen[0], state=TrialState.FAIL)  # as `optuna tell` on another machine
+            return found
+
+    lines: list[str] = []
+    mine = loop(spec, tmp_path, Ended(spec, tmp_path / "diary"), log=lines)
+    mine.run()
+    assert [line for line in lines if "somebody else" in line] == [
+        f"trial {seen[0]}: ended by somebody else while in work here; its net stays in the store"
+    ]
+    outcomes = [v[1] for v in finished(spec, tmp_path).values()]
+    assert len(outcomes) == len(open_study(spec, tmp_path).trials), "one is still running"
+    assert outcomes.count("evaluated") == 3
+    assert outcomes[seen[0]] is None
+    assert not mine.claims._held
 
 
 def test_two_folders_of_one_database_leave_each_others_trials_alone(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -183,11 +184,11 @@ class _Reader:
 
 def _classes(found: Any) -> int | None:
     """A number of classes, NumPy's too; 2.0 is none."""
-    try:
-        if found is None or (not isinstance(found, bool) and index(found) > 0):
-            return None if found is None else index(found)
-    except TypeError:
-        pass
+    if found is None:
+        return None
+    with suppress(TypeError):
+        if not isinstance(found, bool) and index(found) > 0:
+            return index(found)
     raise InputError(f"num_classes must be a whole number above 0, found {found!r}")
 
 

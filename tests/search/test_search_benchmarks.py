@@ -11,6 +11,7 @@ from fast_objective import study_spec
 
 from compress.errors import CompressError
 from compress.store import Store
+from search.spec import StudySpec
 from search.storage import open_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -107,3 +108,20 @@ def test_only_limits_on_time_need_a_table(studies: Any) -> None:
     needs = {"latency_ratio": 1.0}, {"ms": 2.0}, {"params": 1e6}, None
     specs = [study_spec(limits=limits) for limits in needs]
     assert [Search("ours", spec, 1.0).needs_a_table for spec in specs] == [True, True, False, False]
+
+
+def test_ours_searches_as_the_shipped_study_and_the_original_as_it_did(
+    studies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search_hypervolume import ARMS, BOTH, _search, _shipped
+
+    monkeypatch.chdir(FOLDER.parent)
+    file, data = "recipes/spaces/competition.yaml", "data.root=."
+    shipped = StudySpec.from_yaml("recipes/spaces/cpu.yaml", [data])
+    ours = _search("ours", file, [*BOTH, data, *ARMS["ours"], *_shipped()], 1, 0.5).spec
+    original = _search("original", file, [*BOTH, data, *ARMS["original"]], 1, 0.5).spec
+    assert (ours.limits, ours.proxies, ours.fidelity) == (shipped.limits, shipped.proxies, shipped.fidelity)
+    assert ours.fidelity is not None
+    assert ours.fidelity.epochs[-1] == ours.train.epochs == original.train.epochs
+    assert (original.limits, original.proxies, original.fidelity) == (None, None, None)
+    assert (ours.space, ours.sampler, ours.seed) == (original.space, original.sampler, 1)

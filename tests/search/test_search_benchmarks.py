@@ -61,13 +61,13 @@ def test_a_study_may_measure_a_table_of_its_own(studies: Any) -> None:
 def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from search_hypervolume import _verdict
 
-    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
+    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5], "original")
     told = capsys.readouterr().out
     assert "ratio by seed: 1.60, 1.80, 2.00; geometric mean 1.79 (95 % " in told
     assert "ratio of the means 1.80; the lower 1.79, the aim 1.5" in told
-    assert not _verdict([0.7, 0.7], [0.5, 0.5])
+    assert not _verdict([0.7, 0.7], [0.5, 0.5], "original")
     capsys.readouterr()
-    assert not _verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
+    assert not _verdict([1.2, 0.3], [1.0, 0.1], "original")  # three times a small area in one seed
     assert "geometric mean 1.90" in (told := capsys.readouterr().out)
     assert "the lower 1.36" in told
 
@@ -76,7 +76,7 @@ def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFi
     ("ours", "original", "told"),
     [
         ([0.7, 0.7], [1.2, 0.0], "ratio by seed: 0.58, inf\nratio of the means 1.17; the lower 1.17"),
-        ([0.7, 0.7], [0.0, 0.0], "no ratio: the original found no net"),
+        ([0.7, 0.7], [0.0, 0.0], "no ratio: original found no net"),
         ([0.9, 0.0], [0.2, 0.2], "ratio of the means 2.25; the lower 0.00"),
     ],
 )
@@ -85,7 +85,7 @@ def test_an_area_of_nothing_in_one_seed_alone_proves_nothing(
 ) -> None:
     from search_hypervolume import _verdict
 
-    assert not _verdict(ours, original)
+    assert not _verdict(ours, original, "original")
     assert told in capsys.readouterr().out
 
 
@@ -113,16 +113,20 @@ def test_only_limits_on_time_need_a_table(studies: Any) -> None:
 def test_ours_searches_as_the_shipped_study_and_the_original_as_it_did(
     studies: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search_hypervolume import ARMS, BOTH, _search, _shipped
+    from search_hypervolume import ALL, _own, _search
 
     monkeypatch.chdir(FOLDER.parent)
     file, data = "recipes/spaces/competition.yaml", "data={kind: digits}"  # of no matter here
-    common = [change for change in BOTH if not change.startswith("data.")]
+    common = [data, *(change for change in ALL if not change.startswith("data."))]
     shipped = StudySpec.from_yaml("recipes/spaces/cpu.yaml", [data])
-    ours = _search("ours", file, [data, *common, *ARMS["ours"], *_shipped()], 1, 0.5).spec
-    original = _search("original", file, [data, *common, *ARMS["original"]], 1, 0.5).spec
+    original, short, ours = (
+        _search(arm, file, [*common, *_own(arm, False)], 1, 0.5).spec for arm in ("original", "short", "ours")
+    )
     assert (ours.limits, ours.proxies, ours.fidelity) == (shipped.limits, shipped.proxies, shipped.fidelity)
     assert ours.fidelity is not None
-    assert ours.fidelity.epochs[-1] == ours.train.epochs == original.train.epochs
+    assert ours.fidelity.epochs[-1] == ours.train.epochs == short.train.epochs == shipped.train.epochs
     assert (original.limits, original.proxies, original.fidelity) == (None, None, None)
-    assert (ours.space, ours.sampler, ours.seed) == (original.space, original.sampler, 1)
+    written = StudySpec.from_yaml(file, [data])
+    assert original.space.train == written.space.train
+    assert original.space.slots == written.space.slots == short.space.slots
+    assert (ours.space, ours.sampler, ours.seed) == (short.space, original.sampler, 1)

@@ -89,6 +89,16 @@ def test_an_area_of_nothing_in_one_seed_alone_proves_nothing(
     assert told in capsys.readouterr().out
 
 
+def test_the_time_of_a_net_as_exact(studies: Any) -> None:
+    from search_hypervolume import _as_exact
+
+    other = [(0.3, 0.1), (0.6, 0.5)]
+    ours = [(0.5, 0.1), (0.6, 0.2), (0.7, 0.4)]
+    assert _as_exact(ours, other, "original").endswith("0.600, is had from ours in 0.40 of its time")
+    assert _as_exact(ours[:1], other, "original").endswith("0.600, is not reached")
+    assert _as_exact(ours, [], "original") == "original found nothing"
+
+
 def test_a_search_is_over_by_cpu_time(studies: Any, tmp_path: Path) -> None:
     from search_hypervolume import cpu_clock
 

@@ -24,8 +24,8 @@ When its time is over a search is killed, and a training that it cuts off counts
 trained before that time. Of each front the nets with the largest area on val are trained again with a seed
 that no search had, exported, timed in turns with the baseline, and only now seen on test. Areas are from F1 0
 and twice the baseline's time. Two figures are printed, the geometric mean over seeds of the ratio of areas
-and the ratio of the mean areas; the lower one decides. Beside them, for each seed: in how much of its time ours
-is as exact as the most exact net of the original.
+and the ratio of the mean areas; the lower one decides. Beside them, for each seed: in how much of its time
+ours is as exact as the most exact net of the original.
 
 About two hours on two idle cores. Killed, the same command goes on: studies are in runs/hypervolume-ARM-SEED,
 what they print beside them in .txt, what they train in stores of their own below runs/.stores.

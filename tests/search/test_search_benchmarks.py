@@ -61,13 +61,13 @@ def test_a_study_may_measure_a_table_of_its_own(studies: Any) -> None:
 def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from search_hypervolume import _verdict
 
-    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5], "original")
+    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
     told = capsys.readouterr().out
     assert "ratio by seed: 1.60, 1.80, 2.00; geometric mean 1.79 (95 % " in told
     assert "ratio of the means 1.80; the lower 1.79, the aim 1.5" in told
-    assert not _verdict([0.7, 0.7], [0.5, 0.5], "original")
+    assert not _verdict([0.7, 0.7], [0.5, 0.5])
     capsys.readouterr()
-    assert not _verdict([1.2, 0.3], [1.0, 0.1], "original")  # three times a small area in one seed
+    assert not _verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
     assert "geometric mean 1.90" in (told := capsys.readouterr().out)
     assert "the lower 1.36" in told
 
@@ -76,7 +76,7 @@ def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFi
     ("ours", "original", "told"),
     [
         ([0.7, 0.7], [1.2, 0.0], "ratio by seed: 0.58, inf\nratio of the means 1.17; the lower 1.17"),
-        ([0.7, 0.7], [0.0, 0.0], "no ratio: original found no net"),
+        ([0.7, 0.7], [0.0, 0.0], "no ratio: the original found no net"),
         ([0.9, 0.0], [0.2, 0.2], "ratio of the means 2.25; the lower 0.00"),
     ],
 )
@@ -85,7 +85,7 @@ def test_an_area_of_nothing_in_one_seed_alone_proves_nothing(
 ) -> None:
     from search_hypervolume import _verdict
 
-    assert not _verdict(ours, original, "original")
+    assert not _verdict(ours, original)
     assert told in capsys.readouterr().out
 
 
@@ -94,9 +94,9 @@ def test_the_time_of_a_net_as_exact(studies: Any) -> None:
 
     other = [(0.3, 0.1), (0.6, 0.5)]
     ours = [(0.5, 0.1), (0.6, 0.2), (0.7, 0.4)]
-    assert _as_exact(ours, other, "original").endswith("0.600, is had from ours in 0.40 of its time")
-    assert _as_exact(ours[:1], other, "original").endswith("0.600, is not reached")
-    assert _as_exact(ours, [], "original") == "original found nothing"
+    assert _as_exact(ours, other).endswith("0.600 at 0.500, is reached by ours in 0.40 of its time")
+    assert _as_exact(ours[:1], other).endswith("by none")
+    assert _as_exact(ours, []) == "the original found nothing"
 
 
 def test_a_search_is_over_by_cpu_time(studies: Any, tmp_path: Path) -> None:
@@ -123,20 +123,21 @@ def test_only_limits_on_time_need_a_table(studies: Any) -> None:
 def test_ours_searches_as_the_shipped_study_and_the_original_as_it_did(
     studies: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search_hypervolume import ALL, _own, _search
+    from search_hypervolume import FULL, SPACE, _own, _search, _smaller
 
     monkeypatch.chdir(FOLDER.parent)
-    file, data = "recipes/spaces/competition.yaml", "data={kind: digits}"  # of no matter here
-    common = [data, *(change for change in ALL if not change.startswith("data."))]
+    data = "data={kind: digits}"  # of no matter here
+    common = [data, FULL, _smaller(4)[1]]
     shipped = StudySpec.from_yaml("recipes/spaces/cpu.yaml", [data])
-    original, short, ours = (
-        _search(arm, file, [*common, *_own(arm, False)], 1, 0.5).spec for arm in ("original", "short", "ours")
+    original, ours = (
+        _search(arm, SPACE, [*common, *_own(arm, False)], "name", 1, 0.5).spec for arm in ("original", "ours")
     )
     assert (ours.limits, ours.proxies, ours.fidelity) == (shipped.limits, shipped.proxies, shipped.fidelity)
     assert ours.fidelity is not None
-    assert ours.fidelity.epochs[-1] == ours.train.epochs == short.train.epochs == shipped.train.epochs
+    assert ours.fidelity.epochs[-1] == ours.train.epochs == shipped.train.epochs
     assert (original.limits, original.proxies, original.fidelity) == (None, None, None)
-    written = StudySpec.from_yaml(file, [data])
+    written = StudySpec.from_yaml(SPACE, [data])
+    assert [4 * size for size in original.space.image_size] == list(written.space.image_size)
     assert original.space.train == written.space.train
-    assert original.space.slots == written.space.slots == short.space.slots
-    assert (ours.space, ours.sampler, ours.seed) == (short.space, original.sampler, 1)
+    assert original.space.slots == written.space.slots == ours.space.slots
+    assert (ours.sampler, ours.seed) == (original.sampler, 1)

@@ -309,8 +309,12 @@ def _as_exact(ours: Sequence[Point], original: Sequence[Point]) -> str:
         return "the original found nothing"
     f1, ratio = max(original)
     times = [own_ratio for own_f1, own_ratio in ours if own_f1 >= f1]
-    told = f"in {min(times) / ratio:.2f} of its time" if times else "by none"
-    return f"the original's best F1, {f1:.3f} at {ratio:.3f}, is reached by ours {told}"
+    best = f"the original's best F1, {f1:.3f} at {ratio:.3f}"
+    return (
+        f"ours reaches {best}, in {min(times) / ratio:.2f} of its time"
+        if times
+        else f"no net of ours has {best}"
+    )
 
 
 if __name__ == "__main__":

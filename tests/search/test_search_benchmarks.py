@@ -94,8 +94,8 @@ def test_the_time_of_a_net_as_exact(studies: Any) -> None:
 
     other = [(0.3, 0.1), (0.6, 0.5)]
     ours = [(0.5, 0.1), (0.6, 0.2), (0.7, 0.4)]
-    assert _as_exact(ours, other).endswith("0.600 at 0.500, is reached by ours in 0.40 of its time")
-    assert _as_exact(ours[:1], other).endswith("by none")
+    assert _as_exact(ours, other).endswith("F1, 0.600 at 0.500, in 0.40 of its time")
+    assert _as_exact(ours[:1], other).startswith("no net of ours")
     assert _as_exact(ours, []) == "the original found nothing"
 
 

@@ -132,8 +132,10 @@ def _activations_out_of_place(program: ExportedProgram) -> None:
         aten.mul.Tensor,
     }
     for node in program.graph.nodes:
-        name = node.target.__name__ if isinstance(node.target, torch._ops.OpOverload) else ""
-        packet, _, overload = name.partition(".")
+        target = node.target
+        if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+            continue
+        packet, _, overload = target.__name__.partition(".")
         plain = getattr(aten, packet[:-1], None) if packet.endswith("_") else None
         if plain is None or overload not in plain.overloads() or len(node.all_input_nodes) != 1:
             continue

@@ -43,12 +43,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
+from search_areas import as_exact, verdict
 from search_studies import alone_on, calibrate, cores, in_child, prepare, stop, store_of
 
 from compress import yamlio
-from compress.ablation.estimates import Noise, estimate
 from compress.errors import CompressError
 from compress.store import Store
 from search.candidate import Candidate
@@ -66,7 +65,6 @@ from search.storage import open_study
 if TYPE_CHECKING:
     import optuna
 
-AIM = 1.5
 REFERENCE = (0.0, 2.0)  # F1, and time relative to the baseline's
 FRESH = 1000  # added to the seed of a search
 OVER_S = 10.0  # a search with less time left has ended: its clock is noted every 5 s
@@ -176,9 +174,9 @@ def main(
     except CompressError as error:
         stop(error)
     areas = {arm: [hypervolume(points, REFERENCE) for points in each] for arm, each in tested.items()}
-    reached = _verdict(areas["ours"], areas["original"])
+    reached = verdict(areas["ours"], areas["original"])
     for seed, own, other in zip(some, tested["ours"], tested["original"], strict=True):
-        print(f"seed {seed}: {_as_exact(own, other)}")
+        print(f"seed {seed}: {as_exact(own, other)}")
     raise typer.Exit(0 if reached or quick else 1)
 
 
@@ -279,42 +277,6 @@ def _on_test(one: Search, candidate: Candidate) -> Point:
     """From the store."""
     got = retrain(one.spec, candidate, one.spec.seed + FRESH, store=one.store, log=lambda line: None)
     return got.net.f1_test, got.ratio.median
-
-
-def _verdict(ours: Sequence[float], original: Sequence[float]) -> bool:
-    """Print the ratios of the areas; whether the lower one is what is claimed."""
-    mine, theirs = float(np.mean(ours)), float(np.mean(original))
-    print(f"mean area on test: ours {mine:.3f}, original {theirs:.3f}")
-    if not theirs:
-        print("no ratio: the original found no net within twice the baseline's time")
-        return False
-    each = [own / other if other else float("inf") for own, other in zip(ours, original, strict=True)]
-    told, mean = ", ".join(f"{ratio:.2f}" for ratio in each), 0.0
-    if all(ours) and all(original):
-        found = estimate([float(np.log(ratio)) for ratio in each], Noise(0.0, 0.0)).exp()
-        mean, known = found.mean, f" (95 % {found.low:.2f} to {found.high:.2f})" if len(each) > 1 else ""
-        told += f"; geometric mean {mean:.2f}{known}"
-    elif all(ours):  # in some seed the original found nothing: then the means alone can be compared
-        mean = float("inf")
-    low = min(mean, mine / theirs)
-    print(
-        f"ratio by seed: {told}\nratio of the means {mine / theirs:.2f}; the lower {low:.2f}, the aim {AIM}"
-    )
-    return low >= AIM
-
-
-def _as_exact(ours: Sequence[Point], original: Sequence[Point]) -> str:
-    """What the area says little of, as the fastest nets are all far from twice the baseline's time."""
-    if not original:
-        return "the original found nothing"
-    f1, ratio = max(original)
-    times = [own_ratio for own_f1, own_ratio in ours if own_f1 >= f1]
-    best = f"the original's best F1, {f1:.3f} at {ratio:.3f}"
-    return (
-        f"ours reaches {best}, in {min(times) / ratio:.2f} of its time"
-        if times
-        else f"no net of ours has {best}"
-    )
 
 
 if __name__ == "__main__":

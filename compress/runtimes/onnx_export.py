@@ -118,8 +118,8 @@ def first_line(error: BaseException) -> str:
 def _activations_out_of_place(program: ExportedProgram) -> None:
     """``relu6_(conv(x))`` to ``relu6(conv(x))``, where nothing else reads what is overwritten.
 
-    The graph that comes of it is the same to the byte; the exporter takes clamps in place apart in Python,
-    which is more than half of a ReLU6 net's export.
+    The graph that comes of it is the same to the byte, without the exporter's long way round: it takes a
+    clamp in place apart in Python first.
     """
     import torch
 

@@ -59,15 +59,15 @@ def test_a_study_may_measure_a_table_of_its_own(studies: Any) -> None:
 
 
 def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from search_hypervolume import _verdict
+    from search_areas import verdict
 
-    assert _verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
+    assert verdict([0.8, 0.9, 1.0], [0.5, 0.5, 0.5])
     told = capsys.readouterr().out
     assert "ratio by seed: 1.60, 1.80, 2.00; geometric mean 1.79 (95 % " in told
     assert "ratio of the means 1.80; the lower 1.79, the aim 1.5" in told
-    assert not _verdict([0.7, 0.7], [0.5, 0.5])
+    assert not verdict([0.7, 0.7], [0.5, 0.5])
     capsys.readouterr()
-    assert not _verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
+    assert not verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
     assert "geometric mean 1.90" in (told := capsys.readouterr().out)
     assert "the lower 1.36" in told
 
@@ -83,20 +83,20 @@ def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFi
 def test_an_area_of_nothing_in_one_seed_alone_proves_nothing(
     studies: Any, capsys: pytest.CaptureFixture[str], ours: list[float], original: list[float], told: str
 ) -> None:
-    from search_hypervolume import _verdict
+    from search_areas import verdict
 
-    assert not _verdict(ours, original)
+    assert not verdict(ours, original)
     assert told in capsys.readouterr().out
 
 
-def test_the_time_of_a_net_as_exact(studies: Any) -> None:
-    from search_hypervolume import _as_exact
+def test_the_time_of_a_netas_exact(studies: Any) -> None:
+    from search_areas import as_exact
 
     other = [(0.3, 0.1), (0.6, 0.5)]
     ours = [(0.5, 0.1), (0.6, 0.2), (0.7, 0.4)]
-    assert _as_exact(ours, other).endswith("F1, 0.600 at 0.500, in 0.40 of its time")
-    assert _as_exact(ours[:1], other).startswith("no net of ours")
-    assert _as_exact(ours, []) == "the original found nothing"
+    assert as_exact(ours, other).endswith("F1, 0.600 at 0.500, in 0.40 of its time")
+    assert as_exact(ours[:1], other).startswith("no net of ours")
+    assert as_exact(ours, []) == "the original found nothing"
 
 
 def test_a_search_is_over_by_cpu_time(studies: Any, tmp_path: Path) -> None:

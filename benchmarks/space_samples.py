@@ -1,7 +1,7 @@
 """Random nets of each space in recipes/spaces: all build, run, export and agree with PyTorch.
 
 python benchmarks/space_samples.py [--space cpu --space quickstart] [--count 1000] [--exports 1000]
-                                   [--runtime onnxruntime] [--out runs/space-samples]
+                                   [--runtime onnxruntime] [--jobs 1] [--out runs/space-samples]
 
 Run it again to go on where it was stopped. An export takes seconds: --exports 30 for a quick look.
 """
@@ -12,7 +12,9 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +88,12 @@ def tried(space: Space, number: int, runtime: str | None) -> dict[str, Any]:
     return {**row, "seconds": round(time.perf_counter() - began, 2)}
 
 
+def one_thread() -> None:
+    """In each worker: the jobs share the cores, and their sums do not depend on how many there are."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)
+
+
 def rows(file: Path) -> Iterator[dict[str, Any]]:
     """What was written before; a line cut off by a kill is left out."""
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -100,25 +108,24 @@ def main(
     count: int = 1000,
     exports: Annotated[int, typer.Option(help="Of them, this many are exported too.")] = 1000,
     runtime: str = "onnxruntime",
+    jobs: Annotated[int, typer.Option(min=1, help="Nets tried at a time, a process each.")] = 1,
     out: Path = Path("runs/space-samples"),
 ) -> None:
     """Print, for each space, how many nets were drawn and how many failed at what; fail if any did."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in space or sorted(path.stem for path in SPACES.glob("*.yaml")):
         found = Space.model_validate(yamlio.read(SPACES / f"{name}.yaml")["space"])
         file = out / f"{name}.jsonl"
         known = {(row["number"], row["runtime"]): row for row in rows(file)}
-        done = []
-        for number in range(count):
-            key = number, runtime if number < exports else None
-            if key not in known:
-                known[key] = tried(found, *key)
-                with file.open("a") as lines:
-                    lines.write("\n" + json.dumps(known[key]))  # first: a line cut off by a kill stays alone
-            done.append(known[key])
+        keys = [(number, runtime if number < exports else None) for number in range(count)]
+        missing = [key for key in keys if key not in known]
+        with ProcessPoolExecutor(jobs, get_context("spawn"), one_thread) as pool, file.open("a") as lines:
+            running = {pool.submit(tried, found, *key): key for key in missing}
+            for future in as_completed(running):
+                row = known[running[future]] = future.result()
+                print("\n" + json.dumps(row), file=lines, end="", flush=True)  # see rows
+        done = [known[key] for key in keys]
         wrong = [row for row in done if row["error"]]
         failed += len(wrong)
         print(

@@ -70,6 +70,8 @@ def _one(kind: str, folder: Path, kills: int, trials: int, workers: int, waits: 
             process.wait()
             done += 1
         else:  # all trials were done before: give it more
+            if process.returncode:
+                raise SystemExit(f"{' '.join(command)}: ended with {process.returncode} before it was killed")
             trials += 4
             command += ["--set", f"trials={trials}"]
         seen.append(_finished(spec, folder))

@@ -53,3 +53,10 @@ def os_error(error: BaseException) -> OSError | None:
         behind = error.__context__
     wraps = isinstance(error, RuntimeError | CompressError) and not isinstance(error, InputError)
     return behind if wraps and isinstance(behind, OSError) else None
+
+
+def told(error: Exception) -> str:
+    """An error in one line; ours say what they mean, others begin with what they are."""
+    if isinstance(error, CompressError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")

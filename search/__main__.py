@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 def search(
     study: Annotated[Path, typer.Argument(help="A study, e.g. recipes/spaces/quickstart.yaml")],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a value: --set sampler.kind=random")
+        list[str] | None, typer.Option("--set", help="Override a value: --set data.image_size=96")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Candidates to train in all; more go on with it.")

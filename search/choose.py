@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.records import Record, comparable, front
+from search.records import TIME_MS, Record, comparable, front
 
 if TYPE_CHECKING:
     from compress.measure.score import Require
@@ -30,13 +30,16 @@ def choices(spec: StudySpec, records: Sequence[Record]) -> dict[str, Record]:
 
 def meeting(records: Sequence[Record], require: Require) -> list[Record]:
     """Those that meet ``require`` on val, fastest first."""
-    bounds = {"ms": require.time_ms, "macs": require.macs}
-    met = [
-        record
-        for record in records
-        if (require.f1 is None or record.measured["f1"] >= require.f1)
-        and all(bound is None or record.measured[name] <= bound for name, bound in bounds.items())
-    ]
+
+    def within(measured: dict[str, float]) -> bool:
+        time = measured.get(TIME_MS, measured["ms"])
+        return (
+            (require.f1 is None or measured["f1"] >= require.f1)
+            and (require.time_ms is None or time <= require.time_ms)
+            and (require.macs is None or measured["macs"] <= require.macs)
+        )
+
+    met = [record for record in records if within(record.measured)]
     return sorted(met, key=lambda r: (r.measured["ms"], -r.measured["f1"], r.number))
 
 

@@ -13,7 +13,7 @@ from search.conduct import conduct
 from search.finals import records_of
 from search.folder import StudyFolder
 from search.one_shot import objective_of
-from search.records import BASE, Record, counted, front
+from search.records import BASE, Record, comparable, counted, front
 from search.spec import DIRECTIONS, StudySpec
 from search.storage import open_study
 
@@ -42,9 +42,15 @@ def run(spec: StudySpec) -> None:
         done = counted(records)
         if stopped:
             print(f"ended after {done} of {spec.trials} trials: {stopped}")
-        if not any(record.outcome == "evaluated" for record in records):
+        evaluated = sum(record.outcome == "evaluated" for record in records)
+        if not evaluated:
             raise CompressError(
                 f"none of {len(records)} candidates was evaluated; see {folder.path}/trials.csv"
+            )
+        if not comparable(records):
+            raise CompressError(
+                f"all {evaluated} evaluated candidates are beyond the limits as measured, so none is best; "
+                f"see {folder.path}/trials.csv"
             )
 
 
@@ -85,6 +91,8 @@ def _show(spec: StudySpec, records: Sequence[Record], base: Mapping[str, float])
     tally = outputs.summary(spec, records, base)["outcomes"]
     told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.items()))
     print(f"{len(records)} candidates: {told}")
+    if beyond := sum(record.outcome == "evaluated" and not record.feasible for record in records):
+        print(f"{beyond} of the evaluated are beyond the limits as measured: on no front, and never the best")
 
 
 def _cells(values: Mapping[str, Any]) -> list[str]:

@@ -12,11 +12,12 @@ from search import finals, outputs
 from search.claims import Claims
 from search.clock import Clock
 from search.folder import StudyFolder
+from search.protocol import Objective
 from search.records import BASE
 from search.samplers import left_to_chance
 from search.spec import StudySpec
 from search.storage import open_study
-from search.study import Loop, Objective
+from search.study import Loop
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -45,7 +46,9 @@ def conduct(
     """
     objective = make(spec, log, folder.log)
     study = open_study(spec, folder.path)
-    if BASE not in study.user_attrs:
+    if (base := study.user_attrs.get(BASE)) is not None:
+        objective.take_up(base)
+    else:
         with Clock(study):
             study.set_user_attr(BASE, objective.baseline_values())
         if line := left_to_chance(spec.sampler, objective.sample):
@@ -69,22 +72,30 @@ def _loop(
     going: Callable[[], bool] = lambda: True,
 ) -> str | None:
     claims = Claims.of(spec.storage, spec.name, folder.path)
-    loop = Loop(spec, study, objective, claims, log, going=going)
+    loop = Loop(spec, study, objective, claims, log, folder.log, going=going)
     loop.told = lambda: outputs.write(folder.path, spec, finals.records_of(study), study.user_attrs[BASE])
     loop.run()
     return loop.stopped
 
 
 def _side_by_side(spec: StudySpec, folder: StudyFolder, make: Make) -> str | None:
-    """Workers in processes of their own; what is stored already they need not compute again."""
+    """Workers in processes of their own, each with as many threads as its share of the cores; what is stored
+    already they need not compute again."""
     context = multiprocessing.get_context("spawn")
     ended: Any = context.SimpleQueue()
+    share = str(max(1, (os.cpu_count() or 1) // spec.workers))
     workers = [
         context.Process(target=_worker, args=(spec.canonical(), folder, make, os.getpid(), ended))
         for _ in range(spec.workers)
     ]
-    for worker in workers:
-        worker.start()
+    unset = "OMP_NUM_THREADS" not in os.environ
+    os.environ.setdefault("OMP_NUM_THREADS", share)  # inherited: a worker has loaded torch by its first line
+    try:
+        for worker in workers:
+            worker.start()
+    finally:
+        if unset:
+            del os.environ["OMP_NUM_THREADS"]
     try:
         for worker in workers:
             worker.join()
@@ -111,9 +122,8 @@ def _worker(
     parent: int,
     ended: SimpleQueue[tuple[str, tuple[str, ...]]],
 ) -> None:
-    """One process: as many threads as its share of the cores; it ends when its parent has."""
+    """One process; it ends when its parent has."""
     spec = StudySpec.model_validate(content)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // spec.workers)))
 
     def log(line: str) -> None:
         folder.log(line)
@@ -121,7 +131,9 @@ def _worker(
 
     try:
         study = open_study(spec, folder.path)
-        stopped = _loop(spec, folder, study, make(spec, log, folder.log), log, lambda: os.getppid() == parent)
+        objective = make(spec, log, folder.log)
+        objective.take_up(study.user_attrs[BASE])
+        stopped = _loop(spec, folder, study, objective, log, lambda: os.getppid() == parent)
         ended.put(("done", ()) if stopped is None else ("stopped", (stopped,)))
     except InputError as error:
         ended.put(("input", error.problems))

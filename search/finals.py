@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from compress.errors import CompressError, os_error
 from search.candidate import Candidate
 from search.choose import choices
-from search.records import BASE, MEASURED, Record, front
+from search.records import BASE, MEASURED, TIME_MS, Record, front
 from search.spec import DIRECTIONS, StudySpec
 
 if TYPE_CHECKING:
@@ -88,5 +88,5 @@ def finalists(spec: StudySpec, records: Sequence[Record]) -> list[Record]:
 def _finished(record: Record, found: dict[str, float] | None) -> Record:
     if found is None:
         return record
-    measured = {name: found[name] for name in MEASURED}
+    measured = {name: found[name] for name in (*MEASURED, TIME_MS) if name in found}
     return replace(record, measured=measured, shared=record.measured, feasible=bool(found["feasible"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from compress.train import float_f1
 from search.candidate import Candidate
 from search.joint import suggest_values
 from search.recipes import recipe_of
+from search.records import TIME_MS
 from search.sample import suggest
 from search.spec import StudySpec
 
@@ -39,6 +40,9 @@ class Measuring:
     compared, F1 is that of the float net: it need not be exported for that.
 
     ``ms`` is the baseline's median times the paired ratio of both: times of different moments do not compare.
+    The median is the one that the study began with, and so is the runtime: a store that was deleted, another
+    version of a package or another machine must not shift later trials beside earlier ones.
+
     Equal candidates with equal trainings have equal keys in ``store``, so a killed training goes on from its
     last epoch, and a finished one is never repeated.
     """
@@ -47,6 +51,7 @@ class Measuring:
     store: Store
     log: Callable[[str], None] = print
     note: Callable[[str], None] = print  # of what a candidate's training has to say
+    _known: Mapping[str, Any] = field(default_factory=dict, init=False)  # the study's baseline, as it began
     _costs: dict[str, dict[str, float]] = field(default_factory=dict, init=False)  # by architecture
     _images: dict[int, Tensor] = field(default_factory=dict, init=False)  # of proxies, by size
     _at_hand: tuple[str, Lab] | None = field(default=None, init=False)  # the last candidate's key and lab
@@ -58,12 +63,18 @@ class Measuring:
 
     @cached_property
     def _base_lab(self) -> Lab:
-        recipe = recipe_of(self.spec, model=self.spec.baseline.canonical())
+        runtime = self.spec.runtime.canonical()
+        if runtime["kind"] == "auto" and "runtime" in self._known:
+            runtime = {"kind": self._known["runtime"], "threads": runtime["threads"]}
+        recipe = recipe_of(self.spec, model=self.spec.baseline.canonical(), runtime=runtime)
         return Lab.start(recipe, store=self.store, log=self.log)
 
     def baseline_values(self) -> dict[str, Any]:
         """As of a candidate, and the ``runtime`` that was resolved on it."""
         return {**self._values(self.base.scored.score), "runtime": self._scorer.runtime}
+
+    def take_up(self, base: Mapping[str, Any]) -> None:
+        self._known = base
 
     # The loop's protocol --------------------------------------------------------------------------
 
@@ -185,7 +196,7 @@ class Measuring:
 
     @property
     def _base_ms(self) -> float:
-        return self.base.scored.score.latency.median
+        return float(self._known["ms"] if self._known else self.base.scored.score.latency.median)
 
     def _values(self, score: Score) -> dict[str, float]:
         return {
@@ -194,6 +205,7 @@ class Measuring:
             "params": score.params,
             "macs": score.macs,
             "score": score.points_val,
+            **self._whole_ms(score.end_to_end_ratio.median),
             "f1_test": score.f1_test,  # decides nothing
             "ms_low": self._base_ms * score.latency.ratio_interval[0],
             "ms_high": self._base_ms * score.latency.ratio_interval[1],
@@ -215,7 +227,14 @@ class Measuring:
         base = own.base
         metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
         time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
-        return {**costs, "f1": f1, "score": metric.points(f1=f1, time=time, macs=costs["macs"])}
+        points = metric.points(f1=f1, time=time, macs=costs["macs"])
+        return {**costs, "f1": f1, "score": points, **self._whole_ms(costs["ms"] / self._base_ms)}
+
+    def _whole_ms(self, ratio: float) -> dict[str, float]:
+        """From photo to label, ``ratio`` of the baseline's time, where that is the time that counts."""
+        if self.spec.metric.time == "model":
+            return {}
+        return {TIME_MS: self.base.scored.score.end_to_end_ms * ratio}
 
 
 def _silent(line: str) -> None:

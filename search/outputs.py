@@ -19,7 +19,11 @@ from search.rungs import Correlation, correlations
 from search.spec import DIRECTIONS, StudySpec
 
 _F1_MS = {name: DIRECTIONS[name] for name in ("f1", "ms")}
-_LEFT = ("recipe.yaml", "best-*.yaml", "best-score.pt", "pareto.json", "trials.csv", "trials", "figures")
+RULES = ("score", "knee", "constraint")
+_LEFT = (
+    *("recipe.yaml", "recipe-*.yaml", "best-*.yaml", "best-score.pt"),
+    *("pareto.json", "trials.csv", "trials", "figures"),
+)
 
 
 def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[str, Any]) -> None:
@@ -34,20 +38,23 @@ def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[
             write_text(file, _commented(record, spec, record.candidate.to_yaml(), measured=False))
     write_text(path / "trials.csv", table(records))
     chosen = choices(spec, records)
-    for name in ("score", "knee", "constraint"):
-        file = path / f"best-{name}.yaml"
+    for name in RULES:
+        file, chain = path / f"best-{name}.yaml", path / recipe_file(name)
         best = chosen.get(name)
         if best is None or best.candidate is None:
-            file.unlink(missing_ok=True)
-            if name == "score":
-                (path / "recipe.yaml").unlink(missing_ok=True)  # which goes on from that file
+            for one in (file, chain):  # the recipe goes on from the other
+                one.unlink(missing_ok=True)
             continue
         write_text(file, _commented(best, spec, best.candidate.to_yaml()))
-        if name == "score":
-            recipe = chain_recipe(spec, best.candidate, file)
-            content = {key: value for key, value in recipe.canonical().items() if value is not None}
-            write_text(path / "recipe.yaml", _commented(best, spec, yamlio.dump(content)))
+        recipe = chain_recipe(spec, best.candidate, file, name)
+        content = {key: value for key, value in recipe.canonical().items() if value is not None}
+        write_text(chain, _commented(best, spec, yamlio.dump(content)))
     write_text(path / "pareto.json", json.dumps(summary(spec, records, base), indent=1))
+
+
+def recipe_file(rule: str) -> str:
+    """The name of the recipe that goes on from the best by that rule."""
+    return "recipe.yaml" if rule == "score" else f"recipe-{rule}.yaml"
 
 
 def listed(path: Path) -> str:
@@ -86,23 +93,33 @@ def forecasts(spec: StudySpec, records: Sequence[Record]) -> list[Correlation]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """``trials.csv``: a line a trial."""
+    """``trials.csv``: a line a trial; the last columns are what was drawn beside the model file."""
     out = io.StringIO()
-    fields = list(Record(0, "", None, None, None).row())
+    rows = [record.row() for record in records]
+    fields = list(dict.fromkeys(key for row in (Record(0, "", None, None, None).row(), *rows) for key in row))
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(record.row() for record in records)
+    writer.writerows(rows)
     return out.getvalue()
 
 
 def _point(record: Record) -> dict[str, Any]:
     measured = {name: record.measured[name] for name in MEASURED}
-    return {"number": record.number, **measured, "file": f"trials/{record.number}.yaml"}
+    return {
+        "number": record.number,
+        **measured,
+        "file": f"trials/{record.number}.yaml",
+        "drawn": record.drawn(),
+    }
 
 
 def _commented(record: Record, spec: StudySpec, text: str, measured: bool = True) -> str:
-    line = f"# trial {record.number} of the study {spec.name}"
+    """With what the file does not say: whose it is, what it came to, what was drawn beside it."""
+    lines = [f"trial {record.number} of the study {spec.name}"]
     if measured:
         found = record.measured
-        line += f": F1 {found['f1']:.4f} on val, {found['ms']:.4f} ms, score {found['score']:.4f}"
-    return f"{line}\n{text}"
+        after = " after its stages" if spec.stages else ""
+        lines[0] += f": F1 {found['f1']:.4f} on val, {found['ms']:.4f} ms, score {found['score']:.4f}{after}"
+    if drawn := record.drawn():
+        lines.append(f"drawn with it: {', '.join(f'{key} {value}' for key, value in drawn.items())}")
+    return "".join(f"# {line}\n" for line in lines) + text

@@ -53,13 +53,17 @@ def recipe_of(spec: StudySpec, candidate: Candidate | None = None, **parts: Any)
     return recipe
 
 
-def chain_recipe(spec: StudySpec, candidate: Candidate, path: Path) -> Recipe:
-    """The whole chain from the model file at ``path``: the study's stages with what was found for them; where
-    it has none the usual four, as long as its training allows.
+def chain_recipe(spec: StudySpec, candidate: Candidate, path: Path, rule: str = "score") -> Recipe:
+    """The whole chain from the model file at ``path``, the best by ``rule``: the study's stages with what was
+    found for them; where it has none the usual four, as long as its training allows.
 
     Of a study with ``one_shot`` from the fine-tuned net beside that file, which needs no more training.
     """
-    named: dict[str, Any] = {"name": f"{spec.name[:58]}-chain", "model": {"kind": "yaml", "path": str(path)}}
+    end = "-chain" if rule == "score" else f"-{rule}-chain"
+    named: dict[str, Any] = {
+        "name": spec.name[: 64 - len(end)] + end,
+        "model": {"kind": "yaml", "path": str(path)},
+    }
     if spec.stages:
         return recipe_of(spec, candidate, **named)
     weights = path.with_suffix(".pt")

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 # one. interrupted: its process died; queued again where its evaluation had begun.
 Outcome = Literal["evaluated", "stopped", "failed", "duplicate", "infeasible", "outranked", "interrupted"]
 COUNTED: tuple[Outcome, ...] = ("evaluated", "stopped", "failed")  # towards the study's trials
+TRAINED_ELSEWHERE: tuple[Outcome, ...] = ("interrupted", "duplicate")  # what they measured another trial has
 BASE = "baseline"  # the study's attribute with the baseline's measurements
 MEASURED = ("f1", "ms", "params", "macs", "score")
+TIME_MS = "time_ms"  # beside them where metric.time says that this counts: from photo to label
 RUNGS = "rungs_of_one_training"  # the attribute; what "rungs" held were trainings apart, which do not compare
 
 
@@ -26,7 +28,7 @@ class Record:
     """A trial as read back.
 
     Attributes:
-        measured: of ``MEASURED``, what is known of it.
+        measured: of ``MEASURED`` and ``TIME_MS``, what is known of it.
         rungs: the same at each pause of its training, by epochs.
         proxy: its value by the study's proxy.
         outcome: None until it has ended.
@@ -59,7 +61,7 @@ class Record:
             outcome=ended(trial),
             candidate=candidate and Candidate.from_dict(candidate),
             key=said.get("key"),
-            measured={name: said[name] for name in MEASURED if said.get(name) is not None},
+            measured={n: said[n] for n in (*MEASURED, TIME_MS) if said.get(n) is not None},
             rungs={int(epochs): values for epochs, values in said.get(RUNGS, {}).items()},
             proxy=said.get("proxy"),
             of=said.get("twin", said.get("rerun_of")),
@@ -71,14 +73,26 @@ class Record:
     def row(self) -> dict[str, Any]:
         """For ``trials.csv``."""
         measured = {name: self.measured.get(name) for name in MEASURED}
+        ended = {"number": self.number, "state": self.state, "outcome": self.outcome}
         last = {
+            "feasible": self.feasible if self.outcome == "evaluated" else None,
             "proxy": self.proxy,
             "f1_shared": self.shared.get("f1"),
             "of": self.of,
             "seconds": self.seconds,
             "error": self.error,
         }
-        return {"number": self.number, "state": self.state, "outcome": self.outcome, **measured, **last}
+        return {**ended, **measured, **last, **self.drawn()}
+
+    def drawn(self) -> dict[str, Any]:
+        """What was drawn beside the model file: the image size, and values by their key paths in a recipe."""
+        if self.candidate is None:
+            return {}
+        found: dict[str, Any] = {"data.image_size": self.candidate.image_size}
+        for key, value in self.candidate.train.items():
+            inner = value if isinstance(value, Mapping) else {"": value}
+            found |= {f"train.{key}.{name}".rstrip("."): one for name, one in inner.items()}
+        return found | self.candidate.values
 
 
 def ended(trial: FrozenTrial) -> Outcome | None:

@@ -97,4 +97,5 @@ def end(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def _queue(study: optuna.Study, trial: FrozenTrial, kills: int) -> None:
     parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    study.enqueue_trial(parameters, user_attrs={RERUN: trial.number, "kills": kills})
+    proxy = {key: value for key, value in trial.user_attrs.items() if key == "proxy"}
+    study.enqueue_trial(parameters, user_attrs={RERUN: trial.number, "kills": kills, **proxy})

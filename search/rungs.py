@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from search.records import Record, dominates, lower
+from search.records import TRAINED_ELSEWHERE, Record, dominates, lower
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def goes_on(
 def correlations(records: Sequence[Record], epochs: Sequence[int], proxy: str | None) -> list[Correlation]:
     """Of each two rungs, of shared weights with fine-tuned ones, of the proxy with the full training."""
     found = []
+    records = [r for r in records if r.outcome not in TRAINED_ELSEWHERE]
     for short, long in combinations(epochs, 2):
         pairs = [
             (a, b) for r in records if None not in (a := _f1(r, short, epochs), b := _f1(r, long, epochs))

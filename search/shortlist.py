@@ -13,6 +13,8 @@ from search.records import dominates
 if TYPE_CHECKING:
     from optuna import Trial
 
+    from search.spec import StudySpec
+
 
 @dataclass
 class Looked:
@@ -24,21 +26,23 @@ class Looked:
     proxy: float = float("-inf")
 
 
-def pick(looked: Sequence[Looked], objectives: Sequence[str], seed: int) -> Looked:
+def pick(looked: Sequence[Looked], spec: StudySpec) -> Looked:
     """The one to train.
 
     With F1 as the one objective that is the best by proxy. Proxies favour large nets; so beside a cost it is
-    any one, drawn, that no other beats at no more cost: time where it is known, else multiply-accumulates.
+    any one, drawn, that no other beats at no more cost: time where that counts and is known, else
+    multiply-accumulates.
     """
+    objectives, by_macs = spec.objectives, spec.metric.kind == "f1_macs"
     numbers = [one.trial.number for one in looked]
     if list(objectives) == ["f1"]:
         return max(looked, key=lambda one: one.proxy)
     timed = all("ms" in one.costs for one in looked)
-    costs = [name for name in objectives if name in ("params", "macs")]
+    costs: list[str] = [name for name in objectives if name in ("params", "macs")]
     if "ms" in objectives or "score" in objectives:
-        costs.append("ms" if timed else "macs")
+        costs.append("ms" if timed and not ("score" in objectives and by_macs) else "macs")
     vectors = [(-one.proxy, *(one.costs[name] for name in costs)) for one in looked]
     best = [
         one for one, own in zip(looked, vectors, strict=True) if not any(dominates(o, own) for o in vectors)
     ]
-    return random.Random(f"{seed} {numbers}").choice(best)
+    return random.Random(f"{spec.seed} {numbers}").choice(best)

@@ -167,7 +167,7 @@ class StudySpec(Spec):
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = (), *, files: bool = True) -> StudySpec:
-        """The study in a file, changed by ``overrides`` (``["sampler.kind=random"]``).
+        """The study in a file, changed by ``overrides`` (``["data.image_size=96"]``).
 
         Raises:
             InputError: every mistake there is, one line each; see ``Recipe.from_yaml``.
@@ -246,7 +246,7 @@ def _joint(spec: StudySpec) -> Iterator[Problem]:
         name = "n_select" if key.startswith("train.augment") else key.removeprefix("train.")
         if name != key and getattr(spec.space.train, name, None) is not None:
             yield Problem(("search", key), f"space.train.{name} is searched already")
-    recipe = {"name": spec.name, **{key: _plain(getattr(spec, key)) for key in SEARCHED}}
+    recipe = {"name": "study", **{key: _plain(getattr(spec, key)) for key in SEARCHED}}
     _, wrong, _ = validate(Recipe, recipe)
     yield from wrong
     if not wrong:

@@ -52,7 +52,7 @@ def open_storage(kind: str, folder: Path) -> BaseStorage:
     """``sqlite`` and ``journal`` lie in ``folder``, anything else is a URL.
 
     Raises:
-        InputError: there is no such database, or its driver is not installed.
+        InputError: there is no such database, it is damaged, or its driver is not installed.
     """
     import optuna
     from sqlalchemy import event
@@ -65,9 +65,15 @@ def open_storage(kind: str, folder: Path) -> BaseStorage:
 
         return JournalStorage(backend(folder / "journal.log"))
     if kind == "sqlite":
-        kind = f"sqlite:///{folder / 'study.db'}"
-        with closing(sqlite3.connect(folder / "study.db")) as connection:
-            _append(connection)  # before Optuna makes its tables
+        file = folder / "study.db"
+        kind = f"sqlite:///{file}"
+        try:
+            with closing(sqlite3.connect(file)) as connection:
+                _append(connection)  # before Optuna makes its tables
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"storage: {file}: {error}; to begin anew move {folder} away") from error
+    if kind.removeprefix("sqlite://") in ("", "/", "/:memory:"):
+        raise InputError(f"storage: {kind} is gone when its process ends: name a file, sqlite:///study.db")
     lite = kind.startswith("sqlite:")
     try:
         storage = optuna.storages.RDBStorage(

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from compress.errors import CompressError, InputError, os_error
+from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
 from search.ledger import EVALUATED, TWINS, Ledger, line
-from search.records import COUNTED, RUNGS, Outcome, counted, ended
+from search.protocol import Objective, asked
+from search.records import COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
 from search.samplers import Random
@@ -26,36 +27,14 @@ if TYPE_CHECKING:
     from optuna import Trial
     from optuna.trial import FrozenTrial
 
+T = TypeVar("T")
+
 _SAME = 5  # so many duplicates in a row: dice are thrown for a new one
 _KNOWN = 100  # so many duplicates in a row: there is nothing new to be had
 _BEYOND = 3000  # so many beyond the limits since the last within them: of one in a thousand 95 % find one
 _TIMED = 30  # one that had to be timed to know counts as so many, as it takes seconds
+BATCH = "batch"  # the attribute: the first one of those that were asked for together
 _FAILURES = 3  # the first so many failing means that none will do
-
-
-class Objective(Protocol):
-    """What a study evaluates; every answer follows from the candidate alone, but for the clock's noise."""
-
-    def baseline_values(self) -> dict[str, Any]:
-        """``records.MEASURED`` of what candidates are compared with, and whatever else is to be kept."""
-
-    def sample(self, trial: Trial) -> Candidate:
-        """Ask ``trial`` for a candidate."""
-
-    def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
-        """``params``, ``macs`` and, if ``needed`` or known without a clock, ``ms``: all without training."""
-
-    def proxy(self, candidate: Candidate) -> float:
-        """The study's proxy of the untrained net; higher is better."""
-
-    def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
-        """``records.MEASURED`` after so many epochs of its training, which is paused there."""
-
-    def evaluate(self, candidate: Candidate) -> dict[str, float]:
-        """The same after all of its training, and whatever else is to be kept."""
-
-    def forget(self, candidate: Candidate) -> None:
-        """It will be told as stopped: nothing goes on from its paused training."""
 
 
 @dataclass
@@ -63,6 +42,7 @@ class Loop:
     """One worker's part of a study.
 
     Attributes:
+        note: gets what only the log file is for: the tracebacks of candidates that failed.
         told: called, inside the gate, after an evaluation was told.
         stopped: why it ended before all trials were done.
     """
@@ -72,6 +52,7 @@ class Loop:
     objective: Objective
     claims: Claims
     log: Callable[[str], None] = print
+    note: Callable[[str], None] = print
     told: Callable[[], None] = lambda: None
     going: Callable[[], bool] = lambda: True
     stopped: str | None = None
@@ -118,9 +99,10 @@ class Loop:
         with self.claims.gate():
             take_back(self.study, self.claims, self.log)
             trials = self.study.get_trials(deepcopy=False)
-            running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+            running = [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
+            batches = {trial.user_attrs.get(BATCH, trial.number) for trial in running}  # each trains one
             done = sum(ended(trial) in COUNTED for trial in trials)
-            if done + -(-running // many) >= self.spec.trials:
+            if done + len(batches) >= self.spec.trials:
                 return []
             begun = any(t.state == optuna.trial.TrialState.WAITING and RERUN in t.user_attrs for t in trials)
             if not begun and self._time_is_up():
@@ -134,6 +116,7 @@ class Loop:
                 self.claims.take(trial.number)
                 trial.set_user_attr("host", HOST)
                 batch.append(trial)
+                trial.set_user_attr(BATCH, batch[0].number)
                 if RERUN in trial.user_attrs:  # chosen before it was interrupted
                     for other in batch[:-1]:
                         self.ledger.tell(other, "outranked")
@@ -185,10 +168,10 @@ class Loop:
         chosen = looked[0]
         if self.spec.proxies is not None and len(looked) > 1:
             for one in looked:
-                with suppress(CompressError):  # of values that do not fit together: its training would say so
-                    one.proxy = self.objective.proxy(one.candidate)
+                with suppress(CompressError):  # as of values that do not fit together: its training says so
+                    one.proxy = self._asked(self.objective.proxy, one.candidate)
                     one.trial.set_user_attr("proxy", one.proxy)
-            chosen = pick(looked, self.spec.objectives, self.spec.seed)
+            chosen = pick(looked, self.spec)
             with self.claims.gate():
                 for one in looked:
                     if one is not chosen:
@@ -205,12 +188,11 @@ class Loop:
                 self._known += 1
                 return None
         self._known = 0
-        costs = self.objective.costs(candidate, needed=False)
-        over, effort = self.ledger.beyond(costs), 1
-        if not over and "ms" in self.ledger.bounds and "ms" not in costs:  # timed only where that can decide
-            effort = _TIMED
-            costs = self.objective.costs(candidate, needed=True)
-            over = self.ledger.beyond(costs)
+        try:
+            costs, over, effort = self._weighed(candidate)
+        except CompressError as error:
+            self._failed(trial, candidate, error)
+            return None
         if over:
             with self.claims.gate():
                 self.ledger.tell(trial, "infeasible", costs)
@@ -219,50 +201,68 @@ class Loop:
             return None
         return Looked(trial, candidate, costs)
 
+    def _weighed(self, candidate: Candidate) -> tuple[dict[str, float], list[str], int]:
+        """Its costs, which limits they break, and what it took to know that in looks of the usual kind."""
+        costs = self._asked(self.objective.costs, candidate, False)
+        over = self.ledger.beyond(costs)
+        if over or "ms" not in self.ledger.bounds or "ms" in costs:
+            return costs, over, 1
+        costs = self._asked(self.objective.costs, candidate, True)  # timed only where that can decide
+        return costs, self.ledger.beyond(costs), _TIMED
+
+    def _asked(self, ask: Callable[..., T], *args: Any) -> T:
+        return asked(ask, *args, log=self.note)
+
     def _train(self, trial: Trial, candidate: Candidate) -> None:
         trial.set_user_attr("began", time.time())
         since = time.monotonic()
-        outcome: Outcome = "evaluated"
-        values: Mapping[str, Any] = {}
-        failure: Exception | None = None
         try:
-            if self._climbs(trial, candidate):
-                values = self.objective.evaluate(candidate)
-            else:
-                outcome = "stopped"
-        except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
-            if os_error(error) is not None:
-                raise  # a full disk is not the candidate's fault
-            outcome, failure = "failed", error
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            trial.set_user_attr("error", first)
-            self.log(f"trial {trial.number}: failed: {first}")
+            climbed = self._climbs(trial, candidate)
+            values = self._asked(self.objective.evaluate, candidate) if climbed else {}
+        except CompressError as error:
+            trial.set_user_attr("seconds", round(time.monotonic() - since, 2))
+            self._failed(trial, candidate, error)
+            return
         trial.set_user_attr("seconds", round(time.monotonic() - since, 2))
-        if outcome == "stopped":
+        if not climbed:
             self.objective.forget(candidate)
+        self._tell(trial, candidate, "evaluated" if climbed else "stopped", values)
+
+    def _tell(
+        self, trial: Trial, candidate: Candidate, outcome: Outcome, values: Mapping[str, Any] | None = None
+    ) -> None:
+        """What became of its training."""
         with self.claims.gate():
             # Another worker may have been faster; a whole training says more than one that was stopped.
             twins = EVALUATED if outcome == "evaluated" else TWINS
             if not self.ledger.as_its_twin(trial, candidate.key, twins):
                 self.ledger.tell(trial, outcome, values)
-                self._progress(trial.number, outcome, values)
+                self._progress(trial.number, outcome, values or {})
             self.told()
-        if isinstance(failure, InputError) and not self.spec.stages:
-            raise failure  # a stage's is about this candidate, as when it cannot be pruned so far
-        if failure is not None:
-            self._give_up_if_all_fail(failure)
+
+    def _failed(self, trial: Trial, candidate: Candidate, error: CompressError) -> None:
+        """This candidate alone, unless it is the study's file that is wrong, or none will do."""
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        trial.set_user_attr("error", first)
+        self.log(f"trial {trial.number}: failed: {first}")
+        self._tell(trial, candidate, "failed")
+        if isinstance(error, InputError) and not self.spec.stages:
+            raise error  # a stage's is about this candidate, as when it cannot be pruned so far
+        outcomes = [record.outcome for record in self.ledger.records() if record.outcome in COUNTED]
+        if len(outcomes) >= _FAILURES and set(outcomes) == {"failed"}:
+            raise CompressError(f"all of the first {len(outcomes)} candidates failed, the last: {error}")
 
     def _climbs(self, trial: Trial, candidate: Candidate) -> bool:
         """Whether it is among the best so far at every rung of its training."""
         fidelity, done = self.spec.fidelity, {}
         for epochs in fidelity.epochs[:-1] if fidelity else ():
             assert fidelity is not None
-            done[epochs] = self.objective.short(candidate, epochs)
+            done[epochs] = self._asked(self.objective.short, candidate, epochs)
             with self.claims.gate():
                 trial.set_user_attr(RUNGS, done)
                 if len(self.spec.objectives) == 1:  # a sampler ranks stopped trials by it; Optuna takes one
                     trial.report(done[epochs][self.spec.objectives[0]], epochs)
-                there = [r for r in self.ledger.records() if r.outcome not in ("interrupted", "duplicate")]
+                there = [r for r in self.ledger.records() if r.outcome not in TRAINED_ELSEWHERE]
                 peers = [record.rungs[epochs] for record in there if epochs in record.rungs]
                 on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
             self.log(
@@ -273,14 +273,11 @@ class Loop:
                 return False
         return True
 
-    def _give_up_if_all_fail(self, failure: Exception) -> None:
-        outcomes = [record.outcome for record in self.ledger.records() if record.outcome in COUNTED]
-        if len(outcomes) >= _FAILURES and set(outcomes) == {"failed"}:
-            raise CompressError(f"all of the first {len(outcomes)} candidates failed, the last: {failure}")
-
     def _progress(self, number: int, outcome: Outcome, values: Mapping[str, Any]) -> None:
         done = counted(self.ledger.records())
         told = line(values) if outcome == "evaluated" else outcome
+        if outcome == "evaluated" and (over := self.ledger.beyond(values)):
+            told += f", beyond its limits as measured: {', '.join(over)}"
         hours = self.spec.max_hours
         spent = f", {words(self._clock.spent().hours)} of {words(hours)}" if hours else ""
         self.log(f"trial {number} ({done} of {self.spec.trials}{spent}): {told}")

@@ -14,9 +14,9 @@ from compress.ablation.forecast import forecast
 from compress.ablation.ranking import Rank, rank
 from compress.ablation.spec import AblationSpec
 from compress.ablation.tables import EFFECTS, INTERACTIONS, RANKS, Table
-from compress.ablation.tree import Branch, OutOfTime, Result, Saving, told
+from compress.ablation.tree import Branch, OutOfTime, Result, Saving
 from compress.ablation.variants import stage_names, variants
-from compress.errors import CompressError, os_error
+from compress.errors import CompressError, os_error, told
 from compress.inputs import sets_of
 from compress.paired import Split
 

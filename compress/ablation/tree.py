@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compress.ablation.variants import Variant
 from compress.chain import At, advance, baseline
-from compress.errors import CompressError, os_error
+from compress.errors import CompressError, os_error, told
 from compress.inputs import fingerprint
 from compress.lab import Lab
 from compress.spec import digest
@@ -177,10 +177,3 @@ class Branch:
         self.saving.seconds_done += step.seconds
         if not step.cached:
             self.costs.setdefault(name, []).append(step.seconds)
-
-
-def told(error: Exception) -> str:
-    """An error in one line; ours say what they mean, others begin with what they are."""
-    if isinstance(error, CompressError):
-        return str(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")

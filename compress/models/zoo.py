@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from compress import yamlio
 from compress.errors import InputError, MissingExtraError
 from compress.spec import Spec
 
@@ -83,6 +84,13 @@ class SearchModel(Model):
     def build(self, labels: tuple[str, ...], size: int) -> Net:
         if found := self.check():
             raise InputError(found)
+        found_at = yamlio.read(self.path).get("INPUT_SIZE") or [size]
+        if set(found_at) != {size}:
+            raise InputError(
+                f"data.image_size: found {size}, but {self.path} was found at {found_at[0]}: set "
+                f"data.image_size={found_at[0]}, or build it at another size by model: "
+                f"{{kind: yaml, path: {self.path}}}"
+            )
         return YamlModel(path=self.path).build(labels, size)
 
     def check(self) -> list[str]:

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class Fast:
 
     def baseline_values(self) -> dict[str, float]:
         return {"f1": 0.5, "ms": 1.0, "params": 50_000, "macs": 1e6, "score": 1.0}
+
+    def take_up(self, base: Mapping[str, Any]) -> None:
+        pass
 
     def sample(self, trial: Any) -> Candidate:
         return suggest(self.spec.space, trial)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fast_objective import study_spec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +61,12 @@ def test_each_rule_takes_its_own_and_none_beyond_a_limit() -> None:
     assert "constraint" not in choices(spec, records[:2])
     assert "constraint" not in choices(study_spec(), records)
     assert choices(spec, records[:1]) == {}
+
+
+def test_a_requirement_of_time_is_about_the_time_that_the_metric_counts() -> None:
+    metric = {"kind": "f1_time", "time": "end_to_end", "require": {"time_ms": 2.0}}
+    fast, slow = record(0, 0.9, 0.1), record(1, 0.8, 0.2)
+    slow_photos = replace(fast, measured={**fast.measured, "time_ms": 2.5})
+    within = replace(slow, measured={**slow.measured, "time_ms": 1.5})
+    assert choices(study_spec(metric=metric), [slow_photos, within])["constraint"].number == 1
+    assert choices(study_spec(metric=metric), [fast, slow])["constraint"].number == 0  # the model's, if alone

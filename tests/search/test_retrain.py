@@ -14,6 +14,8 @@ from tinynet import same, state
 
 from compress.data.images import ImageSet
 from compress.net import Net
+from compress.runtimes.auto import AutoRuntime
+from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.store import Store
 from compress.train import macro_f1, predict_logits
 from search.candidate import Candidate
@@ -96,6 +98,20 @@ def test_a_training_with_rungs_is_the_one_without(study: tuple[StudySpec, Store]
     paused = lab.train_until(lab.base_key, lab.recipe.train, 1)  # it is over: run again up to there
     assert macro_f1(lab.splits.val.targets, logits(paused, lab.splits.val).argmax(1)) == early["f1"]
     assert not any((store.root / "work").iterdir())
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
+def test_later_trials_stand_beside_the_baseline_that_the_study_began_with(
+    study: tuple[StudySpec, Store],
+) -> None:
+    """Not beside the time that another store has, nor in what ``auto`` would choose today."""
+    spec, store = study
+    objective = Measuring(
+        spec.model_copy(update={"seed": 7, "runtime": AutoRuntime()}), store, _nothing, _nothing
+    )
+    objective.take_up({"ms": 5000.0, "runtime": "onnxruntime"})
+    assert objective._base_lab.recipe.runtime == OnnxRuntime()
+    assert 500 < objective.costs(net(16), needed=True)["ms"] < 50_000
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search.records import Record
@@ -44,6 +46,15 @@ def test_rank_correlations_are_of_those_that_went_on() -> None:
     assert short.rho == pytest.approx(0.5)
     assert proxy.rho == pytest.approx(-0.5)
     assert str(short) == "rank correlation 3 epochs to 10: +0.50 (n = 3)"
+
+
+def test_a_training_that_was_cut_off_or_is_another_trials_counts_once() -> None:
+    records = [record(0, 0.1, 0.2), record(1, 0.2, 0.3), record(2, 0.3, 0.1)]
+    once = correlations(records, (3, 10, 20), "naswot")
+    copies = [replace(r, outcome=o) for r in records[:2] for o in ("interrupted", "duplicate")]
+    rungs = {3: {"f1": 0.9}, 10: {"f1": 0.1}}
+    copies = [replace(copy, rungs=rungs) for copy in copies]
+    assert correlations([*records, *copies], (3, 10, 20), "naswot") == once
 
 
 def test_with_too_few_there_is_none() -> None:

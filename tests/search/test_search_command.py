@@ -96,7 +96,10 @@ def test_a_study_on_digits_and_the_same_command_again(
     path = here / "runs/cheap"
     for name in ("recipe.yaml", "best-score.yaml", "best-knee.yaml", "pareto.json", "figures/f1-ms.svg"):
         assert (path / name).is_file()
-    assert "\nruns/cheap/: recipe.yaml, best-*.yaml, pareto.json, trials.csv, trials/, figures/\n" in out
+    assert (
+        "\nruns/cheap/: recipe.yaml, recipe-*.yaml, best-*.yaml, pareto.json, trials.csv, trials/, figures/\n"
+        in out
+    )
     assert re.search(r"^  quantize: (kept|not kept), ", out, re.MULTILINE)
     (stage,) = Recipe.from_yaml(path / "recipe.yaml").stages
 

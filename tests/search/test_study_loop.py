@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fast_objective import TINY, Fast, Raising, finished, loop, study_spec
+from fast_objective import TINY, Fast, loop, study_spec
 
 from compress.errors import CompressError, InputError
 from search.candidate import Candidate
@@ -238,38 +238,6 @@ def test_samplers_learn_from_stopped_trials_of_one_objective(tmp_path: Path) -> 
             assert trials[record.number].intermediate_values == told
 
 
-def test_one_failing_candidate_does_not_end_the_study(tmp_path: Path) -> None:
-    spec = study_spec(trials=4)
-    failing = Raising(spec, tmp_path / "diary")
-    failing.fails = lambda call: call == 2
-    records = run(spec, tmp_path, failing)
-    assert [r.outcome for r in records] == ["evaluated", "failed", "evaluated", "evaluated"]
-    assert records[1].error == "the loss became NaN"
-    assert records[1].state == "FAIL"
-
-
-def test_when_all_fail_it_says_so(tmp_path: Path) -> None:
-    spec = study_spec(trials=10)
-    with pytest.raises(CompressError, match=r"all of the first 3 candidates failed.*NaN"):
-        run(spec, tmp_path, Raising(spec, tmp_path / "diary"))
-
-
-def test_a_mistake_of_the_user_ends_it_at_once(tmp_path: Path) -> None:
-    spec = study_spec(trials=10)
-    wrong = Raising(spec, tmp_path / "diary")
-    wrong.error = InputError
-    with pytest.raises(InputError):
-        run(spec, tmp_path, wrong)
-    assert len(finished(spec, tmp_path)) == 1
-
-
-def test_what_a_stage_cannot_do_to_one_candidate_ends_that_alone(tmp_path: Path) -> None:
-    spec = study_spec(trials=3, stages=[{"kind": "prune"}], storage="journal")
-    failing = Raising(spec, tmp_path / "diary")
-    failing.error, failing.fails = InputError, lambda call: call == 1
-    assert [r.outcome for r in run(spec, tmp_path, failing)] == ["failed", "evaluated", "evaluated"]
-
-
 def test_a_database_of_another_study_of_that_name_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     run(study_spec(trials=1, storage=url), tmp_path)
@@ -277,10 +245,18 @@ def test_a_database_of_another_study_of_that_name_is_refused(tmp_path: Path) -> 
         loop(study_spec(trials=1, storage=url, seed=1), tmp_path)
 
 
-@pytest.mark.parametrize("url", ["nosuch://host/db", "sqlite:////nosuch/folder/study.db"])
+@pytest.mark.parametrize(
+    "url", ["nosuch://host/db", "sqlite:////nosuch/folder/study.db", "sqlite:///:memory:"]
+)
 def test_a_storage_that_cannot_be_opened(tmp_path: Path, url: str) -> None:
     with pytest.raises(InputError, match="storage: "):
         loop(study_spec(storage=url), tmp_path)
+
+
+def test_a_damaged_file_of_a_study_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("not a database, but long enough to look at " * 5)
+    with pytest.raises(InputError, match=r"storage: .*study\.db: file is not a database; to begin anew move"):
+        loop(study_spec(), tmp_path)
 
 
 def test_the_file_of_a_study_may_be_read_by_any_tool(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import socket
 import subprocess
 import sysconfig
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from compress.recipe import Recipe
 from search import command, figures, outputs
 from search.conduct import conduct
 from search.folder import StudyFolder
+from search.joint import suggest_values
 from search.records import BASE, Record
 from search.spec import StudySpec
 from search.storage import open_study
@@ -33,6 +36,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
     return tmp_path
+
+
+def joint(spec: StudySpec, log: object, note: object) -> fast_objective.Fast:
+    """With the values that are searched beside the net."""
+
+    class Joint(fast_objective.Fast):
+        def sample(self, trial: Any) -> Any:
+            return replace(super().sample(trial), values=suggest_values(self.spec.search, trial))
+
+    return Joint(spec, Path(os.environ["FAST_DIARY"]))
 
 
 def left(spec: StudySpec, make: Any = fast_objective.fast) -> Path:
@@ -92,6 +105,52 @@ def test_a_recipe_goes_on_from_the_best(here: Path) -> None:
     assert Recipe(name="x", model={"kind": "search", "run": path, "best": "knee"}).check() == []
 
 
+def test_what_was_drawn_beside_the_net_is_told_with_it(here: Path) -> None:
+    """And each best has a recipe, with the values that belong to it."""
+    low_high = {"low": 0.2, "high": 0.8}
+    spec = study_spec(trials=6, stages=[{"kind": "prune"}], search={"stages[0].target": low_high})
+    path = left(spec, joint)
+    found = json.loads((path / "pareto.json").read_text())
+    rows = {int(row["number"]): row for row in csv.DictReader((path / "trials.csv").open())}
+    files = {"score": "recipe.yaml", "knee": "recipe-knee.yaml"}
+    assert {file.name for file in path.glob("recipe*.yaml")} == set(files.values())
+    targets = {}
+    for point in [*found["front"], *found["best"].values()]:
+        targets[point["number"]] = target = point["drawn"]["stages[0].target"]
+        assert point["drawn"]["data.image_size"] == 32
+        assert rows[point["number"]]["stages[0].target"] == str(target)
+        assert rows[point["number"]]["feasible"] == "True"
+        text = (path / point["file"]).read_text()
+        assert f"\n# drawn with it: data.image_size 32, stages[0].target {target}\n" in text
+    assert len(targets) > 1
+    for rule, file in files.items():
+        best, recipe = found["best"][rule], Recipe.from_yaml(path / file)
+        assert recipe.stages[0].canonical()["target"] == targets[best["number"]]
+        assert recipe.model.canonical()["path"] == str(path / f"best-{rule}.yaml")
+        assert "after its stages" in (path / file).read_text()
+    assert Recipe.from_yaml(path / "recipe.yaml").name != Recipe.from_yaml(path / "recipe-knee.yaml").name
+
+
+def test_what_is_beyond_its_limits_as_measured_is_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Slower(fast_objective.Fast):
+        """Than was predicted."""
+
+        def evaluate(self, candidate: Any) -> dict[str, float]:
+            return {**super().evaluate(candidate), "ms": 9.0}
+
+    def slower(spec: StudySpec, log: object, note: object) -> Any:
+        return Slower(spec, here / "diary")
+
+    monkeypatch.setattr("search.command.objective_of", slower)
+    with pytest.raises(CompressError, match="all 3 evaluated candidates are beyond the limits as measured"):
+        command.run(study_spec(trials=3, limits={"ms": 5.0}))
+    out = capfd.readouterr().out
+    assert out.count("beyond its limits as measured: ms 9 > 5") == 3
+    assert "3 of the evaluated are beyond the limits as measured: on no front" in out
+
+
 def test_a_model_that_no_study_has_left_yet(here: Path) -> None:
     (here / "empty").mkdir()
     assert SearchModel(run=Path("nosuch")).check() == [
@@ -99,6 +158,12 @@ def test_a_model_that_no_study_has_left_yet(here: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"no best-score\.yaml"):
         SearchModel(run=Path("empty")).build(("a", "b"), 32)
+
+
+def test_a_net_is_built_at_the_size_it_was_found_for(here: Path) -> None:
+    path = left(study_spec(trials=1))
+    with pytest.raises(InputError, match=r"found 64, but .*best-score\.yaml was found at 32: set "):
+        SearchModel(run=path).build(("a", "b"), 64)
 
 
 def test_figures_show_front_and_baseline(here: Path) -> None:

@@ -1,0 +1,104 @@
+"""Whose fault a failure is: a candidate's, the study's, or the machine's."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from fast_objective import Fast, Raising, finished, loop, study_spec
+
+from compress.errors import CompressError, InputError
+from search.candidate import Candidate
+from search.records import Record
+from search.spec import StudySpec
+
+
+def run(spec: StudySpec, folder: Path, objective: Fast) -> list[Record]:
+    once = loop(spec, folder, objective)
+    once.run()
+    return once.ledger.records()
+
+
+def test_one_failing_candidate_does_not_end_the_study(tmp_path: Path) -> None:
+    spec = study_spec(trials=4)
+    failing = Raising(spec, tmp_path / "diary")
+    failing.fails = lambda call: call == 2
+    records = run(spec, tmp_path, failing)
+    assert [r.outcome for r in records] == ["evaluated", "failed", "evaluated", "evaluated"]
+    assert records[1].error == "the loss became NaN"
+    assert records[1].state == "FAIL"
+
+
+def test_when_all_fail_it_says_so(tmp_path: Path) -> None:
+    spec = study_spec(trials=10)
+    with pytest.raises(CompressError, match=r"all of the first 3 candidates failed.*NaN"):
+        run(spec, tmp_path, Raising(spec, tmp_path / "diary"))
+
+
+def test_a_mistake_of_the_user_ends_it_at_once(tmp_path: Path) -> None:
+    spec = study_spec(trials=10)
+    wrong = Raising(spec, tmp_path / "diary")
+    wrong.error = InputError
+    with pytest.raises(InputError):
+        run(spec, tmp_path, wrong)
+    assert len(finished(spec, tmp_path)) == 1
+
+
+def test_what_a_stage_cannot_do_to_one_candidate_ends_that_alone(tmp_path: Path) -> None:
+    spec = study_spec(trials=3, stages=[{"kind": "prune"}], storage="journal")
+    failing = Raising(spec, tmp_path / "diary")
+    failing.error, failing.fails = InputError, lambda call: call == 1
+    assert [r.outcome for r in run(spec, tmp_path, failing)] == ["failed", "evaluated", "evaluated"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, IndexError, AssertionError, RuntimeError])
+def test_whatever_a_library_raises_ends_that_candidate_alone(tmp_path: Path, error: type[Exception]) -> None:
+    spec = study_spec(trials=3, storage="journal")
+    failing = Raising(spec, tmp_path / "diary")
+    failing.error, failing.fails = error, lambda call: call == 2
+    once, notes = loop(spec, tmp_path, failing), []
+    once.note = notes.append
+    once.run()
+    assert [r.outcome for r in once.ledger.records()] == ["evaluated", "failed", "evaluated"]
+    told = once.ledger.records()[1].error
+    assert told is not None
+    assert told.startswith(f"{error.__name__}: ")
+    assert "NaN" in told
+    assert "fast_objective.py" in notes[0]  # where it was raised
+
+
+class Uncounted(Fast):
+    """Cannot say what one net in four costs, nor rank another one."""
+
+    def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
+        if int(candidate.key[:2], 16) % 4 == 1:
+            raise ValueError("cannot be exported")
+        return super().costs(candidate, needed)
+
+    def proxy(self, candidate: Candidate) -> float:
+        if int(candidate.key[:2], 16) % 4 == 0:
+            raise RuntimeError("out of memory")
+        return super().proxy(candidate)
+
+
+def test_what_fails_before_any_training_is_that_candidate_too(tmp_path: Path) -> None:
+    spec = study_spec(trials=12, storage="journal", proxies={"kind": "naswot", "candidates": 2})
+    records = run(spec, tmp_path, Uncounted(spec, tmp_path / "diary"))
+    failed = [record for record in records if record.outcome == "failed"]
+    assert failed
+    assert {record.error for record in failed} == {"ValueError: cannot be exported"}
+    done = [record for record in records if record.outcome == "evaluated"]
+    assert done
+    assert 12 <= len(failed) + len(done) <= 13  # both of the last two may fail
+
+
+def test_a_full_disk_is_not_the_candidates_fault(tmp_path: Path) -> None:
+    class Full(Fast):
+        def evaluate(self, candidate: Candidate) -> dict[str, float]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    spec = study_spec(trials=3, storage="journal")
+    with pytest.raises(OSError, match="No space left"):
+        run(spec, tmp_path, Full(spec, tmp_path / "diary"))
+    assert finished(spec, tmp_path) == {}

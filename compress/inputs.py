@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.contents import contents
 from compress.errors import InputError
-from compress.spec import Spec
+from compress.spec import Spec, digest
 from compress.store import source_digest
 
 if TYPE_CHECKING:
@@ -87,16 +88,10 @@ def _named(thing: Any) -> str:
 
 
 def fingerprint(net: Net) -> str:
-    """Content address of a net: structure, every weight and buffer, and what deployment adds."""
-    import torch
-
-    hashed = hashlib.sha256(str(net.module).encode())
-    for name, value in net.module.state_dict().items():
-        hashed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    """Content address of a net: its modules with every weight and attribute, and what deployment adds."""
     quant = net.quant
-    hashed.update(repr((net.preprocess, net.labels, quant and (quant.method, quant.exclude))).encode())
-    return hashed.hexdigest()[:20]
+    added = repr((net.preprocess, net.labels, quant and (quant.method, quant.exclude)))
+    return digest(contents(net.module), added)
 
 
 def code_of(module: nn.Module) -> list[str]:

@@ -89,9 +89,11 @@ def _named(thing: Any) -> str:
 
 def fingerprint(net: Net) -> str:
     """Content address of a net: its modules with every weight and attribute, and what deployment adds."""
-    quant = net.quant
-    added = repr((net.preprocess, net.labels, quant and (quant.method, quant.exclude)))
-    return digest(contents(net.module), added)
+    import numpy as np
+
+    quant = net.quant  # its images may be mapped from a file, or not: asarray
+    int8 = quant and (quant.method, quant.exclude, contents(np.asarray(quant.images)))
+    return digest(contents(net.module), repr((net.preprocess, net.labels, int8)))
 
 
 def code_of(module: nn.Module) -> list[str]:

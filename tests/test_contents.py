@@ -23,7 +23,9 @@ from compress.contents import contents
 from compress.data.digits import DigitsData
 from compress.inputs import fingerprint
 from compress.lab import Lab
-from compress.net import Net, Preprocess
+from compress.models.checkpoint import save_net
+from compress.models.zoo import CheckpointModel
+from compress.net import Net, Preprocess, Quant
 from compress.recipe import Recipe
 from compress.store import Store
 from compress.train import TrainSpec
@@ -211,6 +213,24 @@ def test_a_net_of_ones_own_is_trained_for_what_it_is(tmp_path: Path) -> None:
     assert len(set(keys)) == 3
 
 
+def int8(images: int, **more: Any) -> Net:
+    calibration = np.random.default_rng(0).integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
+    return Net(own(), Preprocess(8), tuple("0123456789"), Quant(calibration, **more))
+
+
 def test_what_deployment_adds_counts() -> None:
-    found = [fingerprint(Net(own(), Preprocess(size), ("a", "b"))) for size in (8, 16)]
-    assert found[0] != found[1]
+    nets = [int8(8), int8(9), int8(8, method="entropy"), int8(8, exclude=("first",))]
+    nets += [Net(own(), Preprocess(size), nets[0].labels) for size in (8, 16)]
+    assert len({fingerprint(net) for net in nets}) == len(nets)
+    assert fingerprint(int8(8)) == fingerprint(int8(8).copy()) == fingerprint(nets[0])
+
+
+def test_a_checkpoint_counts_by_all_of_its_net(tmp_path: Path) -> None:
+    """Two int8 nets of the same weights, which other images were the calibration of, in one file."""
+    model = CheckpointModel(path=tmp_path / "net.pt")
+    recipe = Recipe(name="x", data=DigitsData(image_size=8), model=model, train=TrainSpec(epochs=0))
+    keys = []
+    for images in (8, 9, 8):
+        save_net(int8(images), model.path)
+        keys.append(Lab.start(recipe, store=Store(tmp_path), log=lambda line: None).base_key)
+    assert keys[0] == keys[2] != keys[1]

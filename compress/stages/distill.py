@@ -133,6 +133,7 @@ class Distill(Stage):
         size = spec.image_size or net.preprocess.size
         training = _teacher_training(spec, ctx.train_spec)
         key = {"teacher": spec.canonical(), "size": size, "training": training.canonical(), "seed": ctx.seed}
+        key["images"] = ctx.train.images.shape[1]  # which it is trained on, as it will see them: enlarged
         return ctx.remember(key, lambda work: _fine_tuned(spec, training, size, work, ctx)).copy()
 
     def _fresh(self, net: Net, ctx: Context) -> Net:

@@ -18,7 +18,7 @@ from compress.errors import InputError
 from compress.models.zoo import YamlModel
 from compress.net import Net, Preprocess, Quant
 from compress.ops.fold import fold_batchnorm
-from compress.stages.base import Context
+from compress.stages.base import Context, Plan
 from compress.stages.distill import Distill, PretrainedTeacher, TeacherLoss, _teacher_training, kd_loss
 from compress.stages.training import train_net
 from compress.train import predict_logits
@@ -283,3 +283,17 @@ def test_a_pretrained_teacher_is_fine_tuned_once_and_remembered(ctx: Context, sm
     assert sum("tune F1 of the teacher" in line for line in lines) == 2
     assert same(state(first), state(second))
     assert first.preprocess == DIGITS
+
+
+def test_a_teacher_of_images_of_another_size_is_another(ctx: Context, small_net: Net) -> None:
+    """After resize the student's images are smaller, and the teacher learns from those."""
+    keys: list[Any] = []
+
+    def remember(key: Any, make: Any) -> Net:
+        keys.append(key)
+        return small_net
+
+    for size in (16, 24, 16):
+        sized = replace(ctx, remember=remember).at(size)
+        Distill(teacher=PretrainedTeacher(image_size=32), epochs=1).apply(small_net.copy(), Plan(), sized)
+    assert keys[0] == keys[2] != keys[1]

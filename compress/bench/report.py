@@ -127,9 +127,11 @@ def _entry(report: Mapping[str, Any], run: Path, timing: Bench, file: str) -> di
 def _by_content(report: Mapping[str, Any], run: Path) -> dict[str, Mapping[str, Any]]:
     """The run's steps, baseline first, by the content of their artifacts; of equal ones the first."""
     found = {Artifact(run / "baseline").content: report["baseline"]}
-    final = Artifact(run / "artifact").content  # reports of earlier versions do not say
+    final = next((step for step in reversed(report["steps"]) if step["kept"]), None)
     for step in report["steps"]:
-        content = final if step["label"] == report["final"]["label"] else step.get("content")
+        content = step.get("content")
+        if content is None and step is final:  # reports of earlier versions do not say
+            content = Artifact(run / "artifact").content
         if content is not None and step["f1_val"] is not None:  # skipped: its parent's model
             found.setdefault(content, step)
     return found

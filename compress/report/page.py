@@ -45,7 +45,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         figures=drawn,
         cost="MACs" if report["metric"]["kind"] == "f1_macs" else "time",
         steps=[{**row, "verdict": verdict(row)} for row in steps],
-        table_of_steps=steps_table(steps, report["final"]["label"]),
+        table_of_steps=steps_table(steps),
         effects=earned,
         ranks=_ranks(ranks),
         photo=lambda file: embedded(folder, file),
@@ -92,12 +92,13 @@ def _elsewhere(entry: Mapping[str, Any]) -> tuple[str, list[Column], list[html.R
     return elsewhere.title(entry), columns, lines, elsewhere.remarks(entry)
 
 
-def steps_table(steps: Sequence[Mapping[str, Any]], final: str) -> tuple[list[Column], list[html.Row]]:
+def steps_table(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[html.Row]]:
     """The table of steps for the page; the final model's row is marked."""
     columns = [Column(f.name, text=i < 2, title=f.title) for i, f in enumerate(FIELDS)]
+    final = [row for row in steps if row["kept"]][-1]  # labels may repeat
     lines = []
     for row in steps:
-        style = "dropped" if dropped(row) else "final" if row["label"] == final else ""
+        style = "dropped" if dropped(row) else "final" if row is final else ""
         lines.append(html.Row(tuple(Cell(f.text(row), html.key(f.value(row))) for f in FIELDS), style))
     return columns, lines
 

@@ -106,6 +106,24 @@ def test_stages_that_were_not_kept_count_too_and_a_tie_is_one(run: Path, content
     assert "| spoil | 8.000 | 7.200 | 10.400 | tie | 0.991 to 1.011 | 150 | 40.0 |" in markdown(entry)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_of_stages_with_one_label_the_last_kept_is_the_final_one(
+    run: Path, contents: dict[str, str], tmp_path: Path, told: bool
+) -> None:
+    """As its content says, and without it, in reports of earlier versions, too."""
+    report = read_report(run)
+    final, _, spoil = report["steps"]
+    first = {**final, "f1_val": 0.5, "content": artifact(tmp_path / "first", "pruned once")}
+    report["steps"] = [first, final, {**spoil, "label": "prune"}]
+    pair = timed(contents["baseline"], 8.0, 1.0), timed(contents["prune"], 2.0, 0.25)
+    if not told:
+        for step in report["steps"]:
+            del step["content"]
+    (entry,) = add_timing(report, run, saved(run, timing(*pair)))["elsewhere"]
+    want = F1Time(f1_base=0.8, time_base=8.0).points(f1=0.79, time=2.0)
+    assert [step["score_val"] for step in entry["steps"]] == [1.0, pytest.approx(want)]
+
+
 def test_the_command_writes_it_everywhere_and_leaves_the_ranking_alone(
     run: Path, contents: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,15 +177,26 @@ def test_a_report_of_an_earlier_version_is_still_read_and_drawn(tmp_path: Path) 
     assert read_report(tmp_path)["data_notes"] == []
 
 
+def _styles(folder: Path) -> list[str]:
+    """Of the rows in the page's table of steps."""
+    page, _ = _page(folder)
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    return [line.split('"')[1] if "class" in line.split(">")[0] else "" for line in table.split("<tr")[1:]]
+
+
+def test_of_stages_with_one_label_only_the_final_one_is_marked(tmp_path: Path) -> None:
+    content = report()
+    write_report(tmp_path, {**content, "steps": [content["steps"][0], *content["steps"]]})
+    assert _styles(tmp_path) == ["", "", "final", "dropped", "dropped"]
+
+
 def test_dropped_stages_are_pale_on_the_page_as_in_the_terminal_and_the_control_is_not(
     tmp_path: Path,
 ) -> None:
     control = {**STEPS[0].to_dict(), "label": "control", "kind": "control", "kept": False}
     content = report(control=control)
     write_report(tmp_path, content)
-    page, _ = _page(tmp_path)
-    table = page[page.index("<tbody>") : page.index("</tbody>")]
-    styles = [line.split('"')[1] if "class" in line.split(">")[0] else "" for line in table.split("<tr")[1:]]
+    styles = _styles(tmp_path)
     assert styles == ["", "final", "dropped", "dropped", ""]
     assert [row.style for row in terminal(rows(content)).rows] == ["", "", "dim", "dim", ""]
 

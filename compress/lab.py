@@ -215,8 +215,9 @@ class Lab:
         return now if stored is None else float(stored)
 
     def plan_key(self, stage: Stage, parent: str) -> str:
-        """Key of the stage's plan for the net with the key ``parent``."""
-        return digest("plan", *self._facts(stage, parent), *self.measuring.facts())
+        """Key of the stage's plan for the net with the key ``parent``; predicted times may decide in it."""
+        measuring = self.measuring
+        return digest("plan", *self._facts(stage, parent), *measuring.facts(), measuring.predicting)
 
     def stage_key(self, stage: Stage, parent: str, plan: Plan) -> str:
         """Key of the net that the stage makes by ``plan`` of the one with the key ``parent``."""

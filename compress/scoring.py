@@ -130,6 +130,11 @@ class Scorer:
             return None
         return table.module_ms(candidate, example) / table.module_ms(reference, example)
 
+    @property
+    def predicting(self) -> str | None:
+        """Digest of the latency table that predictions are by; None where this machine has none."""
+        return self._table.content
+
     @cached_property
     def _table(self) -> LatencyTable:
         return LatencyTable(self.spec, self.store)

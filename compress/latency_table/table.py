@@ -52,6 +52,11 @@ class LatencyTable:
         """Whether this machine has been calibrated for this runtime."""
         return self._rows is not None
 
+    @property
+    def content(self) -> str | None:
+        """What predictions follow from: a digest of key and rows; None where it is not calibrated."""
+        return None if self._rows is None else digest(self._key, self._rows)
+
     def calibrate(self, probes: int = PROBES, log: Callable[[str], None] = print) -> None:
         """Export and time ``probes`` nets in one interleaved session; two or three idle minutes.
 

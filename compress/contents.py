@@ -46,7 +46,7 @@ class _Walk:
             if id(value) in self.seen:
                 return f"again {self.seen[id(value)][0]}"
             self.seen[id(value)] = len(self.seen), value
-        return digest(_name(kind), _source(kind.__module__), self._inside(value))
+        return digest(_name(value) if isinstance(value, type) else self.of(kind), self._inside(value))
 
     def _inside(self, value: Any) -> Any:
         import numpy as np
@@ -59,7 +59,7 @@ class _Walk:
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return _array(value)
         if isinstance(value, type):
-            return [_name(value), _source(value.__module__)]
+            return self._class(value)
         if isinstance(value, FunctionType):
             return self._function(value)
         if isinstance(value, CodeType):
@@ -86,6 +86,15 @@ class _Walk:
         parts = [self._pairs(mine[name].items()) for name in _PARTS]
         hooks = [self._all(mine[name].values()) for name in _HOOKS]  # their keys count hooks of all modules
         return [parts, hooks, self._pairs((name, mine[name]) for name in sorted(own))]
+
+    def _class(self, kind: type) -> list[Any]:
+        """Its source, and what it holds now: in a notebook a class is written anew without a new file."""
+        source = _source(kind.__module__)
+        if not source:
+            return []
+        held = {name: value for name, value in vars(kind).items() if isinstance(value, FunctionType)}
+        held |= {k: v for k, v in vars(kind).items() if type(v) in _PLAIN and not k.startswith("__")}
+        return [source, self._all(kind.__bases__), self._pairs(sorted(held.items()))]
 
     def _function(self, function: FunctionType) -> list[Any]:
         named, source = _name(function), _source(function.__module__)

@@ -186,14 +186,23 @@ def test_copies_and_stored_nets_are_the_same_net_in_either_mode() -> None:
     assert contents(net) == before
 
 
-def test_a_function_is_another_when_it_is_written_anew() -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        "def made(x): return {} * x",
+        "class Made(Module):\n    def forward(self, x): return {} * x\nmade = Made()",
+        "class Made(Module):\n    by = {}\n    def forward(self, x): return self.by * x\nmade = Made()",
+        "class Base(Module):\n    def forward(self, x): return {} * x\nclass Made(Base): pass\nmade = Made()",
+    ],
+)
+def test_code_that_is_written_anew_is_other_code(written: str) -> None:
     """In a notebook no file says so."""
-    scope: dict[str, Any] = {"__name__": "__main__"}
+    scope: dict[str, Any] = {"__name__": "__main__", "Module": nn.Module}
     found = []
-    for factor in (2, 3):
-        exec(f"def act(x): return {factor} * x", scope)
-        found.append(contents(own(act=scope["act"])))
-    assert found[0] != found[1]
+    for factor in (2, 3, 2):
+        exec(written.format(factor), scope)
+        found.append(contents(own(act=scope["made"])))
+    assert found[0] == found[2] != found[1]
 
 
 def test_a_net_of_ones_own_is_trained_for_what_it_is(tmp_path: Path) -> None:

@@ -166,28 +166,37 @@ def _faithful(module: nn.Module, example: Tensor, removed: Mapping[str, Sequence
     """Whether removing channels equals cutting every use of them, on random input."""
     x = torch.rand((2, *example.shape[1:]), generator=torch.Generator().manual_seed(0))
     cut, slim = copy.deepcopy(module).eval(), copy.deepcopy(module).eval()
-    with dependency_graph(cut, example) as graph:
-        uses = [
-            item for n, index in removed.items() for item in full_group(graph, cut.get_submodule(n), index)
-        ]
-        for dep, index in uses:
-            if graph.is_in_channel_pruning_fn(dep.handler) and not graph.is_out_channel_pruning_fn(
-                dep.handler
-            ):
-                _cut_inputs(dep.target.module, index)
     try:
+        _cut_uses(cut, example, removed)
         remove_channels(slim, example, removed)
         with torch.no_grad():
             a, b = cut(x), slim(x)
-    except Exception:  # whatever a shape that no longer fits raises, in whatever layer
+    except Exception:  # whatever an index or a shape that does not fit raises, in whatever layer
         return False
     mixing = any(isinstance(layer, _MIXING) for layer in module.modules())
     return a.shape == b.shape and (mixing or bool((a - b).abs().max() <= 1e-3 * a.abs().max() + 1e-6))
 
 
+def _cut_uses(module: nn.Module, example: Tensor, removed: Mapping[str, Sequence[int]]) -> None:
+    """Zero, in place, every weight that reads the output channels ``removed`` by layer name."""
+    with dependency_graph(module, example) as graph:
+        uses = [
+            item
+            for name, index in removed.items()
+            for item in full_group(graph, module.get_submodule(name), index)
+        ]
+        for dep, index in uses:
+            reads = graph.is_in_channel_pruning_fn(dep.handler)
+            if reads and not graph.is_out_channel_pruning_fn(dep.handler):
+                _cut_inputs(dep.target.module, index)
+
+
 @torch.no_grad()
 def _cut_inputs(layer: Any, index: Sequence[int]) -> None:
     """Zero the weights of a convolution or linear layer that read the input channels ``index``."""
+    if getattr(layer, "transposed", False):  # its weight is in x out of one block
+        layer.weight[list(index)] = 0
+        return
     groups = getattr(layer, "groups", 1)
     inputs = layer.weight.shape[1]  # of one block
     blocks = layer.weight.unflatten(0, (groups, -1))

@@ -146,6 +146,10 @@ def test_removal_by_hand_gives_the_same_net() -> None:
     check_coherent(slim)
 
 
+def upsampling(wide: int, narrow: int) -> nn.Module:
+    return plain(conv(3, wide), nn.ConvTranspose2d(wide, narrow, 2, 2), nn.ReLU(), conv(narrow, 5))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "everything": bottleneck_net,
     "concatenation": lambda: Cat().eval(),
@@ -207,12 +211,27 @@ def test_channels_dealt_out_anew_are_found_out() -> None:
     assert "mixes" in fixed["b"]
 
 
+@pytest.mark.parametrize(("wide", "narrow"), [(12, 6), (6, 12)])
+def test_a_transposed_convolution_is_pruned_on_both_sides(wide: int, narrow: int) -> None:
+    torch.manual_seed(0)
+    net = upsampling(wide, narrow)
+    groups, _ = find_groups(net, EXAMPLE)
+    assert [(g.name, g.width) for g in groups] == [("0", wide), ("1", narrow)]
+    slim = copy.deepcopy(net)
+    remove_channels(slim, EXAMPLE, {"0": [1, 5], "1": [0, 3]})
+    with torch.no_grad():
+        net[1].weight[[1, 5]] = 0  # type: ignore[index]
+        net[3].weight[:, [0, 3]] = 0  # type: ignore[index]
+        torch.testing.assert_close(slim(X), net(X))
+
+
 @pytest.mark.parametrize(
     ("net", "layer", "why"),
     [
         (lambda: Scaled().eval(), "a", "bare parameter"),
         (lambda: plain(conv(3, 8), conv(8, 16, 3, groups=8), conv(16, 5)), "0", "multiplier"),
         (lambda: plain(conv(3, 8), conv(8, 5)), "1", "net's outputs"),
+        (lambda: plain(conv(3, 16), nn.PixelShuffle(2), conv(4, 8), conv(8, 5)), "0", "cannot be followed"),
         (
             lambda: nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1)),
             "0",

@@ -112,8 +112,13 @@ def list_groups(
             tied = [m for m in outs if isinstance(m, _LAYERS) and m in same]
             if len(same) == len(items):  # one numbering: any layer may lend its name; a dense one reads best
                 tied.sort(key=lambda m: (getattr(m, "groups", 1) > 1, rank[names[m]]))
-            blocks = math.lcm(*(_blocks(i.dep.target.module) for i in items))
-            allowed = allowed_widths(width, round_to=round_to, max_layer=max_layer, blocks=blocks)
+            layers = [i.dep.target.module for i in items]
+            blocks = math.lcm(*map(_blocks, layers))
+            # With one channel a block it would be depthwise, and the groups of the net others than these.
+            above = max((b for m in layers if isinstance(m, _LAYERS) and (b := _blocks(m)) > 1), default=0)
+            allowed = allowed_widths(
+                width, round_to=round_to, max_layer=max_layer, blocks=blocks, above=above
+            )
             group = Group(names[tied[0]], width, allowed, blocks, tuple(names[m] for m in tied))
             reason = _reason(graph, items, group, ignore)
             if reason is None:

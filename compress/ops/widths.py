@@ -45,14 +45,17 @@ class Notch:
     width: int
 
 
-def allowed_widths(width: int, *, round_to: int, max_layer: float, blocks: int = 1) -> tuple[int, ...]:
+def allowed_widths(
+    width: int, *, round_to: int, max_layer: float, blocks: int = 1, above: int = 0
+) -> tuple[int, ...]:
     """``width`` and the smaller widths a layer may take, ascending.
 
     Those are multiples of ``round_to`` (of 8 for a layer narrower than ``round_to``) that keep every
-    block of a grouped convolution equal and at least ``1 - max_layer`` of the channels.
+    block of a grouped convolution equal and at least ``1 - max_layer`` of the channels, and more than
+    ``above`` of them.
     """
     unit = math.lcm(round_to if width >= round_to else min(8, round_to), blocks)
-    least = max(unit, math.ceil(width * (1 - max_layer) - 1e-9))
+    least = max(unit, above + 1, math.ceil(width * (1 - max_layer) - 1e-9))
     return (*range(math.ceil(least / unit) * unit, width, unit), width)
 
 

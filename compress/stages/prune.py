@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compress.errors import InputError, MissingExtraError, NoEffectError
+from compress.errors import CompressError, InputError, MissingExtraError, NoEffectError
 from compress.stages.base import Context, Plan, Stage
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class Prune(Stage):
         macs = before = count_macs(net.module, net.example())
         for i, widths in enumerate(steps):
             remove_channels(net.module, net.example(), self._choose(net, widths, ctx))
+            _check_widths(net.module, widths)
             reestimate(net.module, (images for images, _ in _batches(net, ctx.calib, 128)))
             fewer = count_macs(net.module, net.example())
             ctx.log(f"prune: step {i + 1} of {len(steps)}: MACs {macs / 1e6:.2f} M -> {fewer / 1e6:.2f} M")
@@ -221,6 +222,17 @@ class _Slim:
         removed = {name: lowest(self._groups[name], width) for name, width in widths.items()}
         remove_channels(module, self._net.example(), removed)
         return module
+
+
+def _check_widths(module: nn.Module, widths: dict[str, int]) -> None:
+    """Raises CompressError where a layer is wider than planned, as its group was not found again."""
+    wide = []
+    for name, width in widths.items():
+        layer: Any = module.get_submodule(name)
+        if (getattr(layer, "out_channels", None) or layer.out_features) > width:
+            wide.append(name)
+    if wide:
+        raise CompressError(f"prune: no channel of {', '.join(wide)} can be removed any more, as was planned")
 
 
 def _predicted(net: Net, pruned: nn.Module, ctx: Context) -> list[str]:

@@ -34,6 +34,11 @@ def test_allowed_widths(
     assert allowed_widths(width, round_to=round_to, max_layer=max_layer, blocks=blocks) == expected
 
 
+def test_a_width_above_the_blocks_of_a_grouped_convolution() -> None:
+    assert allowed_widths(96, round_to=16, max_layer=1.0, blocks=16, above=16) == (32, 48, 64, 80, 96)
+    assert allowed_widths(16, round_to=16, max_layer=1.0, blocks=16, above=16) == (16,)
+
+
 def _group(name: str, width: int, *allowed: int, blocks: int = 1) -> Group:
     return Group(name, width, (*allowed, width), blocks, (name,))
 

@@ -27,7 +27,7 @@ from torchvision.models import MobileNetV3, get_model
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
 from compress.data.images import ImageSet
-from compress.errors import InputError, MissingExtraError, NoEffectError
+from compress.errors import CompressError, InputError, MissingExtraError, NoEffectError
 from compress.models.arch import build
 from compress.net import Net, Preprocess
 from compress.ops.flops import count_macs
@@ -301,6 +301,49 @@ def test_steps_narrow_and_train_in_turns(learned_net: Net, learned_ctx: Context)
     f1 = learned_ctx.bench.f1
     assert f1(slim, learned_ctx.tune) > f1(learned_net, learned_ctx.tune) - 0.15
     assert not slim.module.training
+
+
+class Grouped(nn.Module):
+    """Two residual blocks around grouped convolutions, two channels a group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = self.conv(3, 32, 3), nn.Linear(32, 10)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(self.conv(32, 64), self.conv(64, 64, 3, groups), self.conv(64, 32))
+            for groups in (16, 32)
+        )
+
+    @staticmethod
+    def conv(cin: int, cout: int, k: int = 1, groups: int = 1) -> nn.Module:
+        layer = nn.Conv2d(cin, cout, k, padding=k // 2, groups=groups)
+        return nn.Sequential(layer, nn.BatchNorm2d(cout), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        out: torch.Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+def test_grouped_convolutions_are_as_narrow_after_several_steps_as_planned(ctx: Context) -> None:
+    torch.manual_seed(1)
+    net = Net(Grouped().eval(), ctx.baseline.preprocess, ctx.baseline.labels)
+    stage = Prune(target=0.4, scope="local", max_layer=0.9, epochs=0, steps=3, samples=64)
+    plan = stage.plan(net, ctx)
+    assert len(plan.what["widths"]) > 1
+    slim = stage.apply(net.copy(), plan, ctx)
+    assert count_macs(slim.module, slim.example()) == plan.what["macs"][-1]
+    check_coherent(slim.module)
+
+
+def test_a_planned_width_that_cannot_be_had_is_an_error(small_net: Net, ctx: Context) -> None:
+    stage = Prune(target=0.3, **QUICK)
+    plan = stage.plan(small_net, ctx)
+    plan.what["widths"][-1]["head.3"] = 4  # the net's outputs
+    with pytest.raises(CompressError, match=r"no channel of head\.3 can be removed"):
+        stage.apply(small_net.copy(), plan, ctx)
 
 
 def test_apply_repeats_to_the_bit(learned_net: Net, learned_ctx: Context, tmp_path: Path) -> None:

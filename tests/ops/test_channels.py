@@ -211,6 +211,16 @@ def test_channels_dealt_out_anew_are_found_out() -> None:
     assert "mixes" in fixed["b"]
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.GroupNorm(2, 8)])
+def test_channels_dealt_out_anew_are_found_out_in_a_net_with_a_norm_over_them(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    shuffle = nn.ChannelShuffle(2)  # of any even number of channels: no shape clashes
+    net = nn.Sequential(conv(3, 8), nn.ReLU(), shuffle, conv(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    groups, fixed = find_groups(nn.Sequential(*net, norm, nn.Linear(8, 5)).eval(), EXAMPLE, round_to=4)
+    assert [g.name for g in groups] == ["3"]
+    assert "mixes" in fixed["0"]
+
+
 @pytest.mark.parametrize(("wide", "narrow"), [(12, 6), (6, 12)])
 def test_a_transposed_convolution_is_pruned_on_both_sides(wide: int, narrow: int) -> None:
     torch.manual_seed(0)

@@ -74,7 +74,8 @@ class Loop:
             torch.compile(model) if spec.compile else model, self.optimizer
         )
         self.loss = loss if loss is not None else loss_of(spec, data, self.device)
-        self.ema = Ema(model, spec.ema) if spec.ema is not None else None
+        self.infinite = frozenset(not_finite(model))  # by intent, such as a mask's -inf
+        self.ema = Ema(model, spec.ema, self.infinite) if spec.ema is not None else None
         self.steps = len(self._batches(0))
 
     def run(self, progress: bool, until: int | None = None) -> None:
@@ -164,9 +165,9 @@ class Loop:
                     raise self._diverged(f"loss {looked}", lr, i)
             self._step(value)
             reporter.step(epoch, i, looked)
-        broken = first_not_finite(self.model)
-        if broken is not None:
-            raise self._diverged(f"NaN or infinite values in {broken}", lr, self.steps - 1)
+        broken = [name for name in not_finite(self.model) if name not in self.infinite]
+        if broken:
+            raise self._diverged(f"NaN or infinite values in {broken[0]}", lr, self.steps - 1)
         seconds = round(time.perf_counter() - start, 3)
         loss = float(total) / self.steps
         waited = round(batches.waited, 3)
@@ -247,9 +248,10 @@ def waiting(history: list[dict[str, Any]]) -> str | None:
     return f"{waited / seconds:.0%} of the training time ({waited:.1f} s) was waiting for images"
 
 
-def first_not_finite(model: nn.Module) -> str | None:
-    """Name of the first weight or statistic that holds a NaN or an infinity."""
+def not_finite(model: nn.Module) -> list[str]:
+    """Names of the weights and statistics that hold a NaN or an infinity."""
     floats = {k: v for k, v in model.state_dict().items() if v.is_floating_point() and v.numel()}
+    if not floats:
+        return []
     worst = torch.stack([v.abs().max().float() for v in floats.values()])
-    bad = (~torch.isfinite(worst)).nonzero().flatten().tolist()
-    return list(floats)[bad[0]] if bad else None
+    return [name for name, finite in zip(floats, torch.isfinite(worst).tolist(), strict=True) if not finite]

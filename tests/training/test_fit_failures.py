@@ -56,6 +56,16 @@ def test_broken_weights_after_a_good_loss_are_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / checkpoint.NAME).exists()
 
 
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_what_was_infinite_from_the_start_is_no_divergence(ema: float | None) -> None:
+    net = tiny_net()
+    mask = torch.full((3, 3), -math.inf).triu(1)
+    net.module.register_buffer("mask", mask.clone())
+    train(net, spec(epochs=2, ema=ema))
+    assert torch.equal(state(net)["mask"], mask)
+    assert all(v.isfinite().all() for k, v in state(net).items() if k != "mask")
+
+
 def test_what_cannot_be_trained_is_said() -> None:
     with pytest.raises(InputError, match="at least 2 images, found 1"):
         train(tiny_net(), spec(), images=1)

@@ -136,10 +136,20 @@ def fake_quantized(
         for layer in layers.values():
             if hasattr(layer, _CHILD):
                 delattr(layer, _CHILD)
-            if parametrize.is_parametrized(layer, "weight"):
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-                for key in [k for k in layer._parameters if k != "weight"]:  # back behind the weight
-                    layer._parameters[key] = layer._parameters.pop(key)
+            _float_weight(layer)
+
+
+def _float_weight(layer: Any) -> None:
+    """Take ``_WeightQuant`` off the weight again, and nothing else (weight and spectral norm stay)."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return
+    steps = layer.parametrizations.weight
+    if len(steps) > 1 and isinstance(steps[-1], _WeightQuant):
+        del steps[-1]
+    elif isinstance(steps[-1], _WeightQuant):
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        for key in [k for k in layer._parameters if k != "weight"]:  # back behind the weight
+            layer._parameters[key] = layer._parameters.pop(key)
 
 
 def _calibrated(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from compress.ops.fakequant import fake_quantized, quantise_input, quantise_weight
 from compress.ops.ranges import BINS, Histogram, entropy_threshold, keep
@@ -245,6 +247,19 @@ def test_shared_layers(calibration: torch.Tensor) -> None:
     with fake_quantized(net, calibration):
         net(calibration)
     assert_plain(net, keys)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_weight_and_spectral_norm_stay(norm: Any, net: Net, calibration: torch.Tensor) -> None:
+    norm(net.depth)
+    keys, want = list(net.state_dict()), net.eval()(calibration)
+    weight = net.depth.weight.detach()
+    with fake_quantized(net, calibration):
+        assert torch.equal(net.depth.weight, quantise_weight(weight))
+        assert not torch.equal(net(calibration), want)
+    assert list(net.state_dict()) == keys
+    assert torch.equal(net(calibration), want)
+    assert type(net.stem[0]) is nn.Conv2d
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile"])

@@ -63,6 +63,25 @@ def layer_calls(module: nn.Module, example: Tensor) -> list[LayerCall]:
     return list(seen.values())
 
 
+def looked_at(module: nn.Module, example: Tensor, names: Iterable[str]) -> set[str]:
+    """Those of the layers ``names`` that the net does more with than call them (it reads their weight, say),
+    so that nothing can take their place. Runs copies in eval mode."""
+
+    def runs(wrapped: list[str]) -> bool:
+        probe = copy.deepcopy(module).eval()
+        for name in wrapped:
+            replace(probe, name, nn.Sequential(probe.get_submodule(name)))
+        try:
+            with torch.no_grad():
+                probe(example)
+        except Exception:  # of many kinds: whatever the net runs into without the attribute
+            return False
+        return True
+
+    names = list(names)
+    return set() if runs(names) else {name for name in names if not runs([name])}
+
+
 def is_under(name: str, prefixes: Iterable[str]) -> bool:
     """Whether the module ``name`` is one of ``prefixes`` or lies inside one."""
     return any(name == p or name.startswith(p + ".") for p in prefixes)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SMALL = 0.005  # of the net's MACs: below, a layer cannot pay for its timing
 
+_LOOKED_AT = "read by the net, not only called"
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -123,14 +125,17 @@ class Decompose(Stage):
 
     def _groups(self, net: Net, left: Counter[str]) -> list[list[_Candidate]]:
         """Layers to time, equal ones together, largest saving first; ``left`` counts why the others not."""
-        from compress.ops.surgery import layer_calls
+        from compress.ops.surgery import layer_calls, looked_at
 
         calls = layer_calls(net.module, net.example())
         total = sum(call.macs for call in calls)
+        layers = {call.name: net.module.get_submodule(call.name) for call in calls}
+        plain = [name for name, layer in layers.items() if self._ineligible(layer) is None]
+        looked = looked_at(net.module, net.example(), plain)
         groups: defaultdict[Hashable, list[_Candidate]] = defaultdict(list)
         for call in calls:
-            layer = net.module.get_submodule(call.name)
-            reason = self._ineligible(layer)
+            layer = layers[call.name]
+            reason = _LOOKED_AT if call.name in looked else self._ineligible(layer)
             if reason is None and call.macs < _SMALL * total:
                 reason = f"under {_SMALL:.1%} of the MACs"
             if reason is None:

@@ -109,6 +109,33 @@ def test_method_chooses_the_kind_of_layer(method: str, ranks: set[int], low_net:
     assert {len(r) for r in plan.what.values()} == ranks
 
 
+class Peeking(nn.Module):
+    """Asks a layer for its dtype and another for its width, as nets from elsewhere do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        net: TinyNet = self.inner  # type: ignore[assignment]
+        x = x.to(net.dense[0].weight.dtype)
+        out: Tensor = net(x) / net.head[3].in_features
+        return out
+
+
+def test_layers_that_the_net_looks_at_are_left_for_they_cannot_be_replaced(
+    low_net: Net, ctx: Context
+) -> None:
+    names = Decompose().plan(low_net, with_bench(ctx, Ledger())).what
+    net = replace(low_net, module=Peeking(low_net.module))
+    stage = Decompose(epochs=0)
+    plan = stage.plan(net, with_bench(ctx, Ledger()))
+    assert plan.what.keys() == {f"inner.{n}" for n in names if n not in ("dense.0", "head.3")}
+    assert any("read by the net, not only called: 2" in note for note in plan.notes)
+    out = stage.apply(net.copy(), plan, ctx)
+    assert out.module(out.example()).shape == (1, 10)
+
+
 def test_layers_that_are_not_faster_are_left(low_net: Net, ctx: Context) -> None:
     # A layer costs as much as 95 k MACs: dense.0 saves 209 k for two more, an expansion 82 k for one more.
     plan = Decompose(min_speedup=1).plan(low_net, with_bench(ctx, Ledger(per_layer=95e3)))

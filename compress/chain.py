@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from compress.errors import InputError
 from compress.gate import Evidence, decide
 from compress.judging import Beside
 from compress.lab import Lab
@@ -97,19 +98,35 @@ def advance(lab: Lab, stage: Stage, parent: At) -> At:
     """One stage, tried at weaker and weaker strengths if it has ``retry``, until the gate keeps it.
 
     A stage that is dropped leaves the chain at ``parent``; its step is then the best of the tries. One that
-    declines by itself is not tried again: what does not pay in full does not pay in part.
+    declines by itself is not tried again: what does not pay in full does not pay in part. A strength that
+    the net cannot have (a target out of reach) is an error only when no weaker one is left.
     """
     tried: list[tuple[Stage, At]] = []
-    for one in stage.tries():
-        at = _try(lab, one, parent)
+    tries = stage.tries()
+    for one in tries:
+        try:
+            at = _try(lab, one, parent)
+        except InputError as error:
+            if one is tries[-1]:
+                raise
+            lab.log(f"{stage.label or stage.kind}: not tried: {error}")
+            tried.append((one, replace(parent, step=_impossible(stage, parent, str(error)))))
+            continue
         tried.append((one, at))
         if at.step.kept or at.step.score is None:
             break
     if stage.retry is None:
         return tried[0][1]
-    scored = [at for _, at in tried if at.step.score is not None] or [tried[0][1]]
+    scored = [at for _, at in tried if at.step.score is not None] or [tried[-1][1]]
     best = scored[-1] if scored[-1].step.kept else min(scored, key=_points_val)
     return replace(best, step=replace(best.step, **_all_tries(stage.strength or "", tried, best.step)))
+
+
+def _impossible(stage: Stage, parent: At, why: str) -> Step:
+    """The step of a try that this net does not allow."""
+    return Step(
+        stage.label or stage.kind, stage.kind, parent.key, False, f"not tried: {why}", None, 0.0, False
+    )
 
 
 def _points_val(at: At) -> float:

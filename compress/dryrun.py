@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.chain import stage_epochs
+from compress.errors import InputError
 from compress.lab import Lab
 from compress.layers.times import LayerLine, layer_lines
 from compress.measure.counters import count
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from compress.measure.guidelines import BlockGuide
     from compress.net import Net
     from compress.recipe import Recipe
+    from compress.stages.base import Plan, Stage
 
 Log = Callable[[str], None]
 _SESSION_S = 8.0  # scoring a net besides exporting it: three timing sessions, loading, images
@@ -131,8 +133,7 @@ class DryRun:
             label = stage.label or stage.kind
             log(f"planning {label}")
             began = time.monotonic()
-            with TemporaryDirectory() as work:
-                plan = stage.plan(net.copy(), lab.context(Path(work)))
+            plan = self._plan(stage)
             planning = time.monotonic() - began
             epochs = stage_epochs(stage)
             training += epochs * seconds
@@ -147,6 +148,22 @@ class DryRun:
             f"in all: at most about {_minutes(training)} of training and {_minutes(measuring)} of planning "
             "and measuring here; teachers are left out"
         )
+
+    def _plan(self, stage: Stage) -> Plan:
+        """The plan of the strongest of the stage's tries that this net allows; the notes name the others."""
+        *strong, weakest = stage.tries()
+        refused: list[str] = []
+        for one in strong:
+            try:
+                return self._planned(one, refused)
+            except InputError as error:
+                refused.append(f"not tried: {error}")
+        return self._planned(weakest, refused)
+
+    def _planned(self, stage: Stage, refused: list[str]) -> Plan:
+        with TemporaryDirectory() as work:
+            plan = stage.plan(self.net.copy(), self.lab.context(Path(work)))
+        return replace(plan, notes=(*refused, *plan.notes))
 
     def _score_s(self) -> float:
         """About what exporting and scoring one net takes."""

@@ -182,6 +182,14 @@ def test_plan_says_what_would_happen(finished: Path) -> None:
     assert "min to train" in result.stdout
 
 
+def test_plan_goes_on_to_the_weaker_strengths_as_a_run_does(finished: Path) -> None:
+    stages = "stages=[{kind: prune, target: 0.98, retry: [0.3]}]"
+    result = _call("plan", "tiny.yaml", "--set", stages, cwd=finished)
+    assert result.returncode == 0, result.stderr
+    assert "not tried: prune: target 0.98 is out of reach" in result.stdout
+    assert "gone, target 0.3" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import planted
 import pytest
 from planted import Blind, Declines, small_net
 
 from compress import Within, run
-from compress.stages.base import Stage
+from compress.errors import InputError
+from compress.net import Net
+from compress.stages.base import Context, Plan, Stage
 from compress.step import Step
 from compress.store import Store
 
@@ -65,6 +67,35 @@ def test_a_confidence_drops_what_only_looks_better(store: Path) -> None:
     dropped = steps(store, Blind(share=0.5), gate=Within(confidence=0.9))[1]
     assert not dropped.kept
     assert dropped.why.startswith("better in 0.0% of the resamples, not the 90% asked for")
+
+
+class Bounded(Blind):
+    """A share above a half is more than this net has."""
+
+    kind: Literal["bounded"] = "bounded"  # type: ignore[assignment]
+
+    def plan(self, net: Net, ctx: Context) -> Plan:
+        if self.share > 0.5:
+            raise InputError(f"share {self.share} is out of reach")
+        return super().plan(net, ctx)
+
+
+def test_a_strength_out_of_reach_leads_to_the_weaker_ones(store: Path) -> None:
+    step = steps(store, Bounded(share=0.875, retry=(0.75, 0.03125)), gate=Within(within=0.1))[1]
+    assert step.kept
+    assert step.why.startswith("at share 0.03125, try 3 of 3: within 0.1 points")
+    assert step.extra["attempts"][0] == {
+        "value": 0.875,
+        "kept": False,
+        "why": "not tried: share 0.875 is out of reach",
+        "score_val": None,
+    }
+    assert step.notes[-2] == "share 0.75: not tried: share 0.75 is out of reach"
+
+
+def test_a_weakest_strength_out_of_reach_is_an_error(store: Path) -> None:
+    with pytest.raises(InputError, match=r"share 0\.75 is out of reach"):
+        steps(store, Bounded(share=0.875, retry=(0.75,)))
 
 
 class Shy(Declines):

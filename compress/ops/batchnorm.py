@@ -37,7 +37,8 @@ def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> int:
     Not the moving average of training, whose window is short and whose weights have moved on, but one
     average in which every value counts the same (as "precise BN" in Wu and Johnson 2021, "Rethinking
     'Batch' in BatchNorm"). While it runs, batch norms normalise by their batch, as in training, and
-    everything else is in eval mode; modes and momenta are as before afterwards.
+    everything else is in eval mode; modes and momenta are as before afterwards. Where a batch has one value
+    a channel (one image, 1 x 1 maps) the running statistics normalise it.
 
     Args:
         module: changed in place: ``running_mean`` and ``running_var`` only.
@@ -56,6 +57,7 @@ def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> int:
 
     def see(norm: nn.Module, args: tuple[Any, ...]) -> None:
         moments[norm].add(args[0])
+        norm.train(args[0].numel() > args[0].shape[1])  # one value a channel has no variance
 
     hooks = [norm.register_forward_pre_hook(see) for norm in norms]
     try:
@@ -65,7 +67,7 @@ def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> int:
             norm.momentum, norm.num_batches_tracked = 0.0, None  # the running statistics stay
         with torch.no_grad():
             for i, batch in enumerate(batches):
-                if i == 0 or len(batch) > 1:  # one image alone has no variance where maps are 1 x 1
+                if i == 0 or len(batch) > 1:  # one image alone is a poor batch
                     module(batch.to(device))
     finally:
         for hook in hooks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from tinynet import DIGITS, digits, same, state, tiny_net
 from torch import nn
@@ -42,3 +44,16 @@ def test_reestimation_without_norms_or_batches_does_nothing() -> None:
     net = tiny_net()
     assert reestimate(net.module, []) == 0
     assert same(state(net), state(tiny_net()))
+
+
+def test_one_image_alone_where_maps_are_1x1() -> None:
+    x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
+    before = copy.deepcopy(net[2].state_dict())
+    assert reestimate(net, [x[:1]]) == 1  # one value a channel says nothing: the last keeps its statistics
+    assert same(net[2].state_dict(), before)
+    assert torch.allclose(net[0].running_mean, x[0].mean((1, 2)), atol=1e-6)
+    alone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
+    assert reestimate(alone, [x[:1], x[1:]]) == 1
+    assert torch.allclose(alone[1].running_mean, x.mean((0, 2, 3)), atol=1e-6)
+    assert all(m.training for m in alone.modules())

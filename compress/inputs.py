@@ -6,13 +6,14 @@ import hashlib
 import io
 import pickle
 import random
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.contents import contents
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.spec import Spec, digest
 from compress.store import source_digest
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from compress.data.images import ImageSet, Splits
     from compress.net import Net
-    from compress.recipe import Recipe
+    from compress.recipe import Recipe, RuntimeSpec
 
 
 def splits_of(recipe: Recipe, data: Any, log: Callable[[str], None]) -> Splits:
@@ -70,10 +71,11 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
         raise InputError(f"model: its labels are {', '.join(net.labels)}; the data's are {', '.join(labels)}")
     try:
         with torch.no_grad():
-            shape = tuple(net.module.eval()(net.example(2)).shape)
+            given = net.module.eval()(net.example(2))
     except (RuntimeError, ValueError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"model: cannot take a 2 x 3 x {size} x {size} input: {first}") from error
+    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else f"a {_named(given)}"
     if shape != (2, len(labels)):
         raise InputError(f"model: gives {shape} for 2 images, expected (2, {len(labels)}): a logit a class")
     try:
@@ -81,6 +83,43 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(f"model: cannot be stored: {error}; define its class in a module") from error
     return net
+
+
+def check_export(net: Net, runtime: RuntimeSpec) -> None:
+    """One's own model, exported once before it is trained: seconds, and hours where only the export fails.
+
+    Raises:
+        InputError: it cannot be exported.
+    """
+    import torch
+
+    from compress.runtimes.auto import AutoRuntime
+    from compress.runtimes.deploy import Deployed
+    from compress.runtimes.onnx_export import exported_program, folded, to_onnx
+    from compress.runtimes.torch_runtime import TorchRuntime
+
+    size, model = net.preprocess.size, Deployed(net.module, net.preprocess)
+    example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    try:
+        if isinstance(runtime, AutoRuntime | TorchRuntime):  # auto may end with torch, which needs no more
+            exported_program(folded(model, example), example)
+        else:
+            to_onnx(model, example)
+    except CompressError as error:
+        raise InputError(
+            f"model: {error}{_in_forward(error)}; its forward must take any number of images and ask for no "
+            "tensor's values: torch.where for if, no .item(), no numpy"
+        ) from None
+
+
+def _in_forward(error: CompressError) -> str:
+    """The innermost line of a ``forward`` neither torch's nor ours that the exporter was at."""
+    import torch
+
+    homes = tuple(str(Path(file).parent) for file in (torch.__file__, __file__))
+    frames = traceback.extract_tb(error.__cause__.__traceback__) if error.__cause__ else []
+    own = [f for f in frames if f.name == "forward" and not f.filename.startswith(homes)]
+    return f" (at {own[-1].filename}:{own[-1].lineno}: {own[-1].line})" if own else ""
 
 
 def _named(thing: Any) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from compress import __version__
 from compress.data.pictures import Pictures
 from compress.errors import CompressError, InputError, NoEffectError
-from compress.inputs import backbone_of, code_of, content_of, fingerprint, seeded, splits_of
+from compress.inputs import backbone_of, check_export, code_of, content_of, fingerprint, seeded, splits_of
 from compress.measure.machine import machine
 from compress.outside import Outside
 from compress.scoring import Scorer
@@ -103,6 +103,8 @@ class Lab:
         how: How = getattr(files, "how", "reference")
         pictures = Pictures(getattr(files, "root", None), how, log)
         store = store or Store()
+        if model is not None and not store.has_net(key):
+            check_export(backbone, recipe.runtime)
         return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside)
 
     def measure_in_runtime_of(self, net: Net) -> Scorer:

@@ -348,9 +348,21 @@ class _Twice(nn.Module):
         return out
 
 
+class _Pair(_Twice):
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x), x
+
+
+class _Decides(_Twice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x if x.mean() > 0 else -x)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        (_Pair(), r"gives a tuple for 2 images, expected \(2, 2\)"),
+        (_Decides(), r"^model: cannot be exported .*test_chain.py:\d+: return .*; its forward must .*if"),
         (_Twice(3), r"gives \(2, 3\) for 2 images, expected \(2, 2\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "cannot take a 2 x 3 x 16 x 16 input"),
         ("resnet", r"expected a torch\.nn\.Module or a Net, found str$"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compress.errors import InputError
+from compress.outputs import check_output
 from compress.report.run_folder import read_report
 
 FORMATS = {
@@ -26,6 +27,7 @@ def export_run(run: str | Path, to: str, out: str | Path) -> Path:
     if to not in FORMATS:
         raise InputError(f"--to {to}: unknown format; one of {', '.join(FORMATS)}")
     threads = read_report(run)["recipe"]["runtime"]["threads"]
+    check_output(out, "--out", folder=True)
     from compress.models.checkpoint import load_net
     from compress.runtimes.auto import by_kind
     from compress.runtimes.base import Artifact

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.errors import InputError
+from compress.outputs import check_output
 from compress.store import move_aside, write_text
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ def hold(path: Path) -> FileLock:
     """Lock a folder, which need not be there yet, until ``release`` or the end of this process.
 
     Raises:
-        InputError: another run of that name is going on.
+        InputError: another run of that name is going on, or nothing can be written there.
     """
     from filelock import FileLock, Timeout
 
+    check_output(path.parent, "all runs go to", folder=True, right="work in another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.parent / f".{path.name}.lock")
     try:

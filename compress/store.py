@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.outputs import check_output
+
 if TYPE_CHECKING:
     from compress.net import Net
 
@@ -31,10 +33,19 @@ def default_root() -> Path:
 
 
 class Store:
-    """Nets, JSON values and exported artifacts by key, below one folder."""
+    """Nets, JSON values and exported artifacts by key, below one folder.
+
+    Raises:
+        InputError: no ``root`` was given, and nothing can be written to the default one.
+    """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        if root is None:
+            named = "BEYONDNAS_STORE" if "BEYONDNAS_STORE" in os.environ else "the store"
+            check_output(
+                self.root, named, folder=True, right="work in another folder, or set BEYONDNAS_STORE"
+            )
 
     def net(self, key: str) -> Net | None:
         """The stored net, or None."""

@@ -19,6 +19,7 @@ from compress.data.notes import few
 from compress.data.scan import litter
 from compress.errors import InputError
 from compress.measure.each import each
+from compress.outputs import check_output
 from compress.report.run_folder import read_report
 
 if TYPE_CHECKING:
@@ -88,12 +89,15 @@ def submit(run: str | Path, data: str | Path, out: str | Path | None = None) -> 
         out: the folder to write; ``run``/submission when left out.
 
     Raises:
-        InputError: no such run or folder, no file in it, or over 1 % unreadable images.
+        InputError: no such run or folder, no file in it, an ``out`` that cannot be written, or over 1 %
+            unreadable images.
     """
     from compress.predict import load
 
     run, data = Path(run), Path(data)
     macs = int(read_report(run)["final"]["macs"])
+    out = Path(out or run / "submission")
+    check_output(out, "--out", folder=True)
     files = _files(data)
     began = time.monotonic()
     model = load(run)
@@ -120,7 +124,7 @@ def submit(run: str | Path, data: str | Path, out: str | Path | None = None) -> 
             f"be skipped: {few(skipped)}"
         )
     made = Submission(tuple(labelled), all_s, float(np.mean(profile)), macs, tuple(skipped))
-    _write(made, Path(out) if out is not None else run / "submission")
+    _write(made, out)
     return made
 
 

@@ -210,13 +210,13 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(args: list[str], said: st
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_a_file_where_the_runs_should_be_is_one_line_and_exit_code_1(finished: Path, tmp_path: Path) -> None:
+def test_a_file_where_the_runs_should_be_is_one_line_and_exit_code_2(finished: Path, tmp_path: Path) -> None:
     for name in ("tiny.yaml", "tiny-model.yaml"):
         (tmp_path / name).write_text((finished / name).read_text())
     (tmp_path / "runs").write_text("in the way")
     result = _call("tiny.yaml", cwd=tmp_path)
-    assert result.returncode == 1, result.stderr
-    assert result.stderr == "error: runs: File exists\n"
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("the store runs/.store: runs is a file")
 
 
 def test_a_damaged_report_is_one_line_and_exit_code_2(finished: Path, tmp_path: Path) -> None:

@@ -22,9 +22,12 @@ def compare(
 ) -> None:
     """Rank runs; seeds of one recipe count as one, ties are said, times of two machines refused."""
     from compress.compare import compare as compare_runs
+    from compress.outputs import check_output
     from compress.report.compare_page import render, terminal
     from compress.store import write_text
 
+    if page is not None:
+        check_output(page, "--html")
     board = compare_runs(runs, by, base)
     if page is not None:
         write_text(page, render(board))

@@ -26,12 +26,15 @@ def eda(
     """Look at a photo set: balance, sizes, colour, near-duplicates across splits, suspicious labels."""
     from compress.data.eda.findings import findings
     from compress.eda import examine
+    from compress.outputs import check_output
 
     def log(line: str) -> None:
         print(line, file=sys.stderr)
 
-    found = examine(root, size=size, turned=turned, log=log)
     page = out if out is not None or as_json else Path(f"{root.resolve().name}-eda.html")
+    if page is not None:
+        check_output(page, "--out")
+    found = examine(root, size=size, turned=turned, log=log)
     if page is not None:
         from compress.report.eda_page import render
         from compress.store import write_text

@@ -26,6 +26,7 @@ from compress.data.crops.table import Made, Row, write_table
 from compress.data.crops.write import Job, Outcome, cut
 from compress.data.splits import hold_out
 from compress.errors import CompressError, InputError
+from compress.outputs import check_output
 
 SPLITS = ("train", "val", "test")
 MANIFEST, SETTINGS = "manifest.csv", "crops.json"
@@ -120,6 +121,7 @@ def make_crops(
     """
     from filelock import FileLock, Timeout
 
+    check_output(out, "OUT", folder=True)
     spec = spec or CropSpec()
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; give the one that the annotations' file names are in")

@@ -34,9 +34,12 @@ def read_spec(
         also: problems of the whole that validation sees only once all parts are valid.
 
     Raises:
-        InputError: one line for each mistake, in the order of the file, overrides first.
+        InputError: one line for each mistake, in the order of the file, overrides first; one line in all
+            where the file is of another kind.
     """
     located = path if isinstance(path, Located) else yamlio.read_located(path)
+    if (line := _another(spec, located)) is not None:
+        raise InputError(line)
     data, applied, lines = _overridden(spec, located.data, overrides)
     made, problems, meant = validate(spec, data)
     problems += also(data)
@@ -48,6 +51,18 @@ def read_spec(
     if lines or made is None:
         raise InputError(lines)
     return made
+
+
+def _another(spec: type[Spec], located: Located) -> str | None:
+    """What to do with a file of another kind, told by keys that only that has; None: it may be a ``spec``."""
+    given, own, name = located.data.keys(), spec.model_fields, located.name
+    if "backbone" in given and "backbone" not in own:
+        return f"{name}: a model file; a recipe takes it as model: {{kind: yaml, path: {name}}}"
+    if "space" in given and "space" not in own:
+        return f"{name}: a study; run it with python -m search {name}"
+    if "space" in own and "space" not in given and {"model", "control", "track", "ablation"} & given:
+        return f"{name}: a recipe; run it with python -m compress {name}"
+    return None
 
 
 def check_files(made: Any, path: KeyPath = ()) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from compress.errors import InputError
 from compress.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,26 @@ def test_recipe(path: Path) -> None:
     assert recipe.stages
     if recipe.data.kind == "digits":
         assert Recipe.from_yaml(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "recipes/spaces/quickstart.yaml",
+            "a study; run it with python -m search recipes/spaces/quickstart.yaml",
+        ),
+        (
+            "recipes/models/digits.yaml",
+            "a model file; a recipe takes it as model: {kind: yaml, path: recipes/",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_one_line(file: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Recipe.from_yaml(file, ["train.epochs=1"])
+    (line,) = caught.value.problems
+    assert line.startswith(f"{file}: {said}")
 
 
 def test_trashnet_with_the_photos(shared_data: Path) -> None:

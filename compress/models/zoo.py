@@ -97,6 +97,9 @@ class SearchModel(Model):
         if not self.run.is_dir():
             return [f"{self.run}: no such folder; python -m search STUDY.yaml makes it"]
         if not self.path.is_file():
+            if (self.run / "steps.jsonl").is_file():
+                net = f"model: {{kind: checkpoint, path: {self.run}}}"
+                return [f"{self.run}: a run of compress, not a study; its final net is {net}"]
             return [f"{self.run}: no best-{self.best}.yaml there; has its study found one?"]
         return YamlModel(path=self.path).check()
 

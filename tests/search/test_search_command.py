@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ROOT / "recipes/spaces/quickstart.yaml"
+RECIPE = ROOT / "recipes/quickstart.yaml"
 FEW = ["runtime={kind: onnxruntime}", f"baseline.path={ROOT}/recipes/models/digits.yaml"]
 FEW += ["data.image_size=16", "space.image_size=16", "space.total_stride.least=4"]
 SET = [part for one in FEW for part in ("--set", one)]
@@ -122,6 +123,7 @@ def test_a_study_on_digits_and_the_same_command_again(
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
+        ([str(RECIPE)], f"{RECIPE}: a recipe; run it with python -m compress {RECIPE}"),
         (["nosuch.yaml"], "nosuch.yaml: no such file"),
         ([str(QUICK), "--set", "trials=none"], "--set trials=none: trials: found 'none'"),
         ([str(QUICK), "--set", "sampler.kind=grid"], "unknown kind, found 'grid'"),

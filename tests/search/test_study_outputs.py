@@ -153,6 +153,10 @@ def test_what_is_beyond_its_limits_as_measured_is_told(
 
 def test_a_model_that_no_study_has_left_yet(here: Path) -> None:
     (here / "empty").mkdir()
+    (here / "run").mkdir()
+    (here / "run/steps.jsonl").touch()
+    (line,) = SearchModel(run=Path("run")).check()
+    assert "a run of compress, not a study; its final net is model: {kind: checkpoint, path: run}" in line
     assert SearchModel(run=Path("nosuch")).check() == [
         "nosuch: no such folder; python -m search STUDY.yaml makes it"
     ]

@@ -54,6 +54,26 @@ def claim(path: Path, recipe: str) -> Path | None:
     return moved
 
 
+def no_run(path: Path) -> str:
+    """What there is in place of the folder of a run that ended, and what would be right, in one line."""
+    if not path.exists():
+        return f"{path}: no such folder; give a run's, e.g. runs/quickstart"
+    if not path.is_dir():
+        return f"{path}: a file; give a run's folder, e.g. runs/quickstart"
+    if (path / "study.yaml").is_file():
+        right = f"python -m compress {path}/recipe.yaml runs its best net"
+        return f"{path}: a study's folder, not a run's; {right}"
+    if (path / "ablation.json").is_file():
+        return f"{path}: an ablation's folder, not a run's; only report takes one"
+    if (path / "artifact.json").is_file():
+        return f"{path}: an exported model, not a run's folder"
+    if (path / "recipe.yaml").is_file():
+        return f"{path}: its run did not end; run its recipe again, and it goes on"
+    if inside := sorted(path.glob("*/recipe.yaml")):
+        return f"{path}: holds runs; give one of them, e.g. {inside[0].parent}"
+    return f"{path}: not a run's folder: no recipe.yaml there; give one, e.g. runs/quickstart"
+
+
 def log(path: Path, line: str) -> None:
     """Append a line with the time of day to the folder's ``log.txt``; several processes may."""
     with (path / "log.txt").open("a") as file:

@@ -14,6 +14,7 @@ import numpy as np
 from compress.data.decode import decode
 from compress.data.fast import How, decoder, is_fast, is_padded, missing
 from compress.errors import InputError
+from compress.folders import no_run
 from compress.runtimes.base import MANIFEST
 from compress.runtimes.kinds import open_artifact
 
@@ -35,12 +36,10 @@ def load(path: str | os.PathLike[str]) -> Predictor:
         InputError: there is no such folder, no model in it, it is damaged, or its runtime is not installed.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a run's folder (runs/<name>) or an artifact's")
     if not (folder / MANIFEST).is_file():
         folder = folder / "artifact"
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"{path}: neither {MANIFEST} nor artifact/{MANIFEST} there; did the run end?")
+        raise InputError(no_run(Path(path)))
     return Predictor(*open_artifact(folder))
 
 

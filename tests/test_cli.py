@@ -196,7 +196,7 @@ def test_plan_goes_on_to_the_weaker_strengths_as_a_run_does(finished: Path) -> N
         (["nosuch.yaml"], "nosuch.yaml: no such file"),
         (["evalute", "runs/x"], "did you mean evaluate?"),
         (["evaluate", "runs/none", "--data", "."], "runs/none"),
-        (["report", "runs/none"], "runs/none: no such run folder"),
+        (["report", "runs/none"], "runs/none: no such folder; give a run's"),
         (["export", "runs/none", "--to", "tflite"], "--to tflite: unknown format"),
         (["evaluate"], "Missing argument"),
         (["predict", "runs/none", "a.jpg"], "runs/none"),

@@ -166,7 +166,7 @@ def test_reports_of_an_earlier_version_compare_too(make: Make) -> None:
 def test_wrong_words_are_one_line(make: Make, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="by: found 'speed'; must be one of score_val"):
         compare([make("a")], by="speed")
-    with pytest.raises(InputError, match="no such run folder"):
+    with pytest.raises(InputError, match="no such folder; give a run's"):
         compare([tmp_path / "none"])
 
 

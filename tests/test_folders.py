@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compress import folders
+from compress.__main__ import main
 from compress.errors import InputError
 
 
@@ -44,3 +45,41 @@ def test_a_log_has_the_time_of_day(tmp_path: Path) -> None:
     folders.log(tmp_path, "two")
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        ([], "gone", "no such folder; give a run's"),
+        (["notes"], "notes", "a file; give a run's folder"),
+        (["a/photo.jpg"], "a", "not a run's folder: no recipe.yaml there"),
+        (["a/recipe.yaml", "a/log.txt"], "a", "its run did not end; run its recipe again"),
+        (
+            ["s/recipe.yaml", "s/study.yaml"],
+            "s",
+            "a study's folder, not a run's; python -m compress s/recipe.yaml runs",
+        ),
+        (["x/recipe.yaml", "x/ablation.json"], "x", "an ablation's folder, not a run's"),
+        (["runs/a/recipe.yaml", "runs/b/recipe.yaml"], "runs", "holds runs; give one of them, e.g. runs/a"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["report"], ["export", "--to", "onnx"], ["compare"], ["bench"], ["predict", "i"]]
+)
+def test_what_is_no_run_is_told_the_same_by_every_command(
+    files: list[str],
+    given: str,
+    said: str,
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("{}")
+    if command == ["report"] and given == "x":
+        return  # it draws an ablation's page
+    assert main([command[0], given, *command[1:]]) == 2
+    assert capsys.readouterr().err.startswith(f"{given}: {said}")

@@ -188,7 +188,7 @@ def test_what_is_no_image_is_named(run_folder, images, said):
 def test_folders_without_a_model_are_named(run_folder, tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"did the run end"):
+    with pytest.raises(InputError, match=r"not a run's folder"):
         load(tmp_path)
     bare = tmp_path / "bare"
     shutil.copytree(run_folder / "artifact", bare)

@@ -96,7 +96,7 @@ def test_unreadable_files(run: Path, tmp_path: Path) -> None:
 def test_wrong_input(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for where, data, said in (
-        (tmp_path / "gone", tmp_path, "no such run folder"),
+        (tmp_path / "gone", tmp_path, "gone: no such folder; give a run's"),
         (run, tmp_path / "gone", "no such folder"),
         (run, tmp_path / "empty", "no file in it"),
     ):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from compress.bench.result import Bench, Milliseconds, Timed
 from compress.errors import InputError
+from compress.folders import no_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,8 @@ def _folders(paths: Sequence[str | Path]) -> dict[str, Path]:
     for given in map(Path, paths):
         inner = [given / name for name in ("baseline", "artifact")]
         run = not (given / MANIFEST).is_file() and all((one / MANIFEST).is_file() for one in inner)
+        if not run and not (given / MANIFEST).is_file():
+            raise InputError(no_run(given))
         for folder in inner if run else [given]:
             name, count = str(folder), 1
             while name in folders:

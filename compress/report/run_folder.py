@@ -220,10 +220,8 @@ def read_report(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     file = path / "report.json"
-    if not path.is_dir():
-        raise InputError(f"{path}: no such run folder")
     if not file.is_file():
-        raise InputError(f"{path}: no report.json; run its recipe (again) to finish it")
+        raise InputError(folders.no_run(path))
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
         lacking = sorted(_lacking(report))

@@ -152,8 +152,8 @@ def test_the_table(models: Path) -> None:
 def test_what_is_no_model_is_one_line(models: Path, tmp_path: Path) -> None:
     (tmp_path / "cut").mkdir()
     for given, said in (
-        (tmp_path / "nowhere", r"nowhere: no artifact\.json there, so not an exported model"),
-        (tmp_path / "cut", r"cut: no artifact\.json there"),
+        (tmp_path / "nowhere", r"nowhere: no such folder; give a run's"),
+        (tmp_path / "cut", r"cut: not a run's folder"),
     ):
         with pytest.raises(InputError, match=said):
             bench([given])

@@ -344,9 +344,9 @@ def test_a_damaged_report_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_unfinished_run_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such run folder"):
+    with pytest.raises(InputError, match="no such folder; give a run's"):
         read_report(tmp_path / "none")
-    with pytest.raises(InputError, match=r"no report\.json"):
+    with pytest.raises(InputError, match="not a run's folder"):
         read_report(tmp_path)
 
 

@@ -46,7 +46,8 @@ def sets_of(data: Any) -> tuple[ImageSet, ImageSet, ImageSet]:
 
 def _three(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple | list) or len(data) != 3:
-        raise InputError(f"data: expected (train, val, test), found {type(data).__name__}")
+        found = f"{len(data)} of 3" if isinstance(data, tuple | list) else type(data).__name__
+        raise InputError(f"data: expected (train, val, test), found {found}")
     train, val, test = data
     return train, val, test
 
@@ -74,7 +75,9 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
             given = net.module.eval()(net.example(2))
     except (RuntimeError, ValueError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"model: cannot take a 2 x 3 x {size} x {size} input: {first}") from error
+        raise InputError(
+            f"model: cannot take a 2 x 3 x {size} x {size} input, three channels (RGB): {first}"
+        ) from error
     shape = tuple(given.shape) if isinstance(given, torch.Tensor) else f"a {_named(given)}"
     if shape != (2, len(labels)):
         raise InputError(f"model: gives {shape} for 2 images, expected (2, {len(labels)}): a logit a class")

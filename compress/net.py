@@ -6,6 +6,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from compress.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
@@ -21,11 +23,21 @@ class Preprocess:
     Attributes:
         size: side of the square input, pixels.
         mean, std: per RGB channel, in units of [0, 1] pixels.
+
+    Raises:
+        InputError: not three channels.
     """
 
     size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                raise InputError(
+                    f"Preprocess: {name} has {len(values)} of 3 values: models take 3 channels (RGB)"
+                )
 
     def normalise(self, images: Tensor) -> Tensor:
         """N x 3 x H x W in 0..255 (uint8 or float) to a normalised float32 N x 3 x H x W."""

@@ -364,7 +364,7 @@ class _Decides(_Twice):
         (_Pair(), r"gives a tuple for 2 images, expected \(2, 2\)"),
         (_Decides(), r"^model: cannot be exported .*test_chain.py:\d+: return .*; its forward must .*if"),
         (_Twice(3), r"gives \(2, 3\) for 2 images, expected \(2, 2\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "cannot take a 2 x 3 x 16 x 16 input"),
+        (nn.Conv2d(1, 2, 3), r"cannot take a 2 x 3 x 16 x 16 input, three channels \(RGB\)"),
         ("resnet", r"expected a torch\.nn\.Module or a Net, found str$"),
         (_Twice, r"found _Twice \(the class itself: make one\)"),
         (Net(_Twice(), Preprocess(24), ("0", "1")), "images of side 24"),
@@ -380,6 +380,13 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_trained(
     with pytest.raises(InputError, match=said):
         _steps(recipe, tmp_path, model=model, data=data)
     assert not (tmp_path / "work").exists()
+
+
+def test_data_and_preprocessing_of_ones_own_come_in_threes(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data: expected \(train, val, test\), found 2 of 3"):
+        _steps(recipe, tmp_path, model=_Twice(), data=(1, 2))
+    with pytest.raises(InputError, match=r"Preprocess: std has 1 of 3 values: .*3 channels"):
+        Preprocess(16, (0.5, 0.5, 0.5), (0.5,))  # type: ignore[arg-type]
 
 
 def test_record_leaves_the_run_folder_from_python(

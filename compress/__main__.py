@@ -132,13 +132,27 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: RunPath, images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
+    run: RunPath,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+    ],
 ) -> None:
-    """Label images with a run's final model (no torch needed)."""
+    """Label images with a run's final model (no torch needed); of a folder, every file in it."""
+    from compress.data.scan import files_below
+    from compress.errors import InputError
     from compress.predict import load
 
-    for path, (label, probability) in zip(images, load(run).predict([str(p) for p in images]), strict=True):
-        print(f"{path}\t{label}\t{probability:.4f}")
+    model = load(run)
+    bad = [f"{given}: no file in it" for given in images if given.is_dir() and not files_below(given)]
+    for path in [file for given in images for file in (files_below(given) if given.is_dir() else [given])]:
+        try:
+            ((label, probability),) = model.predict(path)
+        except InputError as error:  # the others get their labels
+            bad += error.problems
+        else:
+            print(f"{path}\t{label}\t{probability:.4f}")
+    if bad:
+        raise InputError(bad)
 
 
 @app.command()

@@ -16,7 +16,7 @@ import numpy as np
 
 from compress.data.decode import BadImageError
 from compress.data.notes import few
-from compress.data.scan import litter
+from compress.data.scan import files_below
 from compress.errors import InputError
 from compress.measure.each import each
 from compress.outputs import check_output
@@ -147,11 +147,7 @@ def _labelled(model: Predictor, pixels: np.ndarray | BadImageError) -> tuple[int
 def _files(data: Path) -> list[Path]:
     if not data.is_dir():
         raise InputError(f"--data {data}: no such folder")
-    found = []
-    for base, folders, names in os.walk(data, followlinks=True):
-        folders[:] = sorted(name for name in folders if not litter(name))
-        found += [Path(base, name) for name in sorted(names) if not litter(name)]
-    if not found:
+    if not (found := files_below(data)):
         raise InputError(f"--data {data}: no file in it")
     return found
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import compress
+from compress.__main__ import main
 from compress.data.decode import decode
 from compress.errors import InputError
 from compress.net import Net, Preprocess
@@ -196,6 +197,19 @@ def test_folders_without_a_model_are_named(run_folder, tmp_path):
     (bare / "artifact.json").write_text(json.dumps({k: v for k, v in meta.items() if k != "labels"}))
     with pytest.raises(InputError, match="a bare module, not a whole net"):
         load(bare)
+
+
+def test_the_command_labels_what_it_can(run_folder, photos, tmp_path, capsys):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    assert main(["predict", str(run_folder), str(photos[2]), str(bad), str(photos[0].parent)]) == 2
+    out, err = capsys.readouterr()
+    named = [line.split("\t")[:2] for line in out.splitlines()]
+    assert named == [[str(p), p.stem] for p in [photos[2], *sorted(photos)]]
+    assert [line.startswith(str(bad)) for line in err.splitlines()] == [True]
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(run_folder), str(tmp_path / "empty")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path / 'empty'}: no file in it\n"
 
 
 def test_works_without_torch(run_folder, photos):

@@ -104,9 +104,14 @@ def litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-def _files(root: Path, folder: Path) -> tuple[str, ...]:
+def files_below(folder: Path) -> list[Path]:
+    """Every file in a folder and those below it, in the order of their names."""
     found = []
     for base, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not litter(name)]
-        found += [Path(base, name).relative_to(root).as_posix() for name in names if not litter(name)]
-    return tuple(sorted(found))
+        folders[:] = sorted(name for name in folders if not litter(name))
+        found += [Path(base, name) for name in sorted(names) if not litter(name)]
+    return found
+
+
+def _files(root: Path, folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(file.relative_to(root).as_posix() for file in files_below(folder)))

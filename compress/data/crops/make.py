@@ -126,6 +126,7 @@ def make_crops(
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; give the one that the annotations' file names are in")
     plan = plan_crops(read_boxes(annotations), spec)
+    _some_photo(plan, annotations, images)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / ".crops.lock", timeout=0):
@@ -138,6 +139,16 @@ def make_crops(
     except Timeout as error:
         raise CompressError(f"{out}: another run is writing there; wait for it to end") from error
     return made
+
+
+def _some_photo(plan: Plan, annotations: Path, images: Path) -> None:
+    """Raise InputError where not one photo with a box to cut out is there: it is the wrong folder."""
+    names = [plan.boxes.photos[i].name for i in np.unique(plan.boxes.photo[plan.reasons == ""]).tolist()]
+    if names and not any((images / name).exists() for name in names):
+        raise InputError(
+            f"{images}: none of the {len(names)} files of {annotations} is below it, e.g. {names[0]}; "
+            "give the folder that its file names are in"
+        )
 
 
 def _dealt(labels: NDArray[np.object_], photo: NDArray[np.int64], spec: CropSpec) -> NDArray[np.object_]:

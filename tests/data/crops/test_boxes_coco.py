@@ -53,24 +53,46 @@ def test_nothing_annotated(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"images": {}}, "no list of images"),
-        ({"categories": [3]}, "not a COCO file"),
+        ({"categories": [3, {"id": 5}]}, "categories[0]: must be a mapping"),
+        ({"images": [*coco()["images"], "x"]}, "images[2]: must be a mapping"),
+        ({"annotations": [{"image_id": 7}]}, "annotations[0] has None"),
+        ({"categories": [*coco()["categories"], {"id": 8}]}, "categories without a name: 8"),
+        (
+            {"images": [{"id": 3, "file_name": "/a.jpg", "width": 9, "height": 4}]},
+            "file_name /a.jpg is not below",
+        ),
+        ({"images": [{"id": 3, "file_name": "b/../../a.jpg"}]}, "file_name b/../../a.jpg is not below"),
         (
             {"images": [{"id": 3, "file_name": "a.jpg", "width": 0, "height": 4}]},
             "image 3 (a.jpg) has no width",
         ),
-        ({"images": [{"id": "x", "file_name": "a.jpg"}]}, "must be a whole number, found 'x'"),
+        ({"images": [{"id": "x", "file_name": "a.jpg"}]}, "must be a whole number: images[0] has 'x'"),
         ({"images": [{"id": 3, "width": 4, "height": 4}]}, "image 3 has no file_name"),
         ({"images": coco()["images"] * 2}, "image ids given more than once: 7, 3"),
-        ({"categories": [{"id": 1, "name": "a"}]}, "1 annotations have an unknown category_id: 2"),
-        ({"images": coco()["images"][:1]}, "1 annotations have an unknown image_id: 2"),
+        (
+            {"categories": [{"id": 1, "name": "a"}]},
+            "1 annotations have an unknown category_id: 5 (annotation 2)",
+        ),
+        ({"images": coco()["images"][:1]}, "1 annotations have an unknown image_id: 3 (annotation 2)"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_boxes(write(tmp_path, {**coco(), **change}))
-    (line,) = error.value.problems
-    assert said in line
-    assert line.startswith(str(tmp_path / "annotations.json"))
+    assert said in error.value.problems[0]
+    assert all(line.startswith(f"{tmp_path / 'annotations.json'}: ") for line in error.value.problems)
+
+
+def test_several_kinds_of_faults_are_named_at_once(tmp_path: Path) -> None:
+    one, other = coco()["images"]
+    change = {"images": [one, {**other, "width": None}], "categories": [{"id": 1, "name": ""}, {"id": 5}, 7]}
+    with pytest.raises(InputError) as error:
+        read_boxes(write(tmp_path, {**coco(), **change}))
+    assert [line.split("json: ")[1] for line in error.value.problems] == [
+        "categories[2]: must be a mapping with an id",
+        "image 3 (3.jpg) has no width and height, found None x 10",
+        "categories without a name: 1, 5",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ("boxes", "settings", "said"),
     [
         (TWO, ["drop=['can']", "min_side=25"], "none of 2 boxes is left (category: 1, small: 1)"),
-        (TWO, ["drop=[]", "max_bad=1"], "none of 2 boxes is left (missing: 2)"),
+        (TWO, ["drop=[]", "max_bad=1"], "none of 2 boxes is left (unreadable: 2)"),
         ((), ["drop=[]"], "none of 0 boxes is left"),
     ],
 )
@@ -282,13 +282,20 @@ def test_a_set_without_a_crop_is_an_error_that_says_why(
     boxes: Boxes, settings: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, photos = write_set(tmp_path, {"a.jpg": boxes})
-    if "missing" in said:
-        (photos / "a.jpg").unlink()
+    if "unreadable" in said:
+        (photos / "a.jpg").write_bytes(b"")
     args = ["data", "crops", str(path), str(photos), str(tmp_path / "set"), "--set", "classes=categories"]
     assert main([*args, *(word for one in settings for word in ("--set", one))]) == 2
     told = capsys.readouterr()
     assert told.err == f"no crop: {said}\n"
     assert "every box is in" in told.out
+
+
+def test_the_wrong_folder_of_photos_leaves_nothing(tmp_path: Path) -> None:
+    path, photos = write_set(tmp_path, {"a.jpg": TWO, "b/c.jpg": TWO})
+    with pytest.raises(InputError, match=rf"photos/b: none of the 2 files of {path} is below it, e"):
+        make_crops(path, photos / "b", tmp_path / "set", SPEC)
+    assert not (tmp_path / "set").exists()
 
 
 def test_other_settings_may_follow_where_the_first_left_no_crop(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def examine(root: Path, *, size: int = 160, turned: bool = False, log: Log = pri
 def _nothing(root: Path, tree: Tree) -> str:
     if not root.is_dir():
         return f"data folder {root} {'is a file' if root.exists() else 'does not exist'}: give one of photos"
-    found = ", ".join([*tree.files, *tree.stray][:8]) or "nothing"
+    folders = tree.files.get("all", tree.files)  # without train/ and test/ those of the classes
+    found = ", ".join([*folders, *tree.stray][:8]) or "nothing"
     return f"{root} has no photos in class folders (found: {found}): the layout is [train/]CLASS/photo.jpg"
 
 

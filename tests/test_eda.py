@@ -182,6 +182,7 @@ def test_json_alone_leaves_no_page(
         (lambda root: root.write_text(""), "is a file"),
         (lambda root: root.mkdir(), "no photos in class folders (found: nothing)"),
         (lambda root: (root / "train/a").mkdir(parents=True), "no photos in class folders (found: train)"),
+        (lambda root: (root / "a").mkdir(parents=True), "no photos in class folders (found: a)"),
     ],
 )
 def test_a_folder_without_photos_is_one_clear_line(

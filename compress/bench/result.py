@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from compress.errors import InputError
 from compress.ratio import Ratio
@@ -88,13 +88,19 @@ def read_bench(file: str | Path) -> Bench:
     Raises:
         InputError: no such file, or not one of ``bench --json``.
     """
+    from compress.explain import validate
+    from compress.yamlio import show
+
+    wrong = f"{file}: not what `bench --json` prints"
     try:
-        return Bench.model_validate(json.loads(Path(file).read_text(encoding="utf-8")))
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: not what `bench --json` prints: {where}: {first['msg']}") from error
     except ValueError as error:
-        raise InputError(f"{file}: not what `bench --json` prints: {error}") from error
+        raise InputError(f"{wrong}: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{wrong}: found a {type(content).__name__}, expected a mapping")
+    made, problems, _ = validate(Bench, content)
+    if made is None:
+        raise InputError(f"{wrong}: {show(problems[0].path)}: {problems[0].text}")
+    return made

@@ -172,8 +172,13 @@ def test_what_is_read_is_what_was_printed(on_a_device: Bench, tmp_path: Path) ->
     content = json.loads(file.read_text())
     for broken, said in (
         ("{", r"bench\.json: not what `bench --json` prints"),
-        (json.dumps({**content, "format": "other"}), r"prints: format: Input should be"),
-        (json.dumps({**content, "artifacts": [{}]}), r"prints: artifacts\.0\.name: Field required"),
+        ("[1]", "prints: found a list, expected a mapping"),
+        ("{}", "prints: machine: required key is missing"),
+        (json.dumps({**content, "format": "other"}), "prints: format: found 'other'; must be beyondnas"),
+        (
+            json.dumps({**content, "artifacts": [{}]}),
+            r"prints: artifacts\[0\]\.name: required key is missing",
+        ),
     ):
         file.write_text(broken)
         with pytest.raises(InputError, match=said):

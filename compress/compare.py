@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import hypot
@@ -72,7 +73,8 @@ def compare(paths: Sequence[str | Path], by: str = "score_val", base: str | Path
     """
     if by not in BY:
         raise InputError(f"by: found {by!r}; must be one of {', '.join(BY)}")
-    runs = [read(path) for path in dict.fromkeys(map(str, paths))]
+    given = Counter(map(str, paths))
+    runs = [read(path) for path in given]
     against = read(base) if base is not None else None
     everyone = [*runs, *([against] if against else [])]
     check_data(everyone)
@@ -84,6 +86,7 @@ def compare(paths: Sequence[str | Path], by: str = "score_val", base: str | Path
         _entry(group, against, scored, same_machine, differs)
         for group, differs in zip(groups, differing, strict=True)
     ]
+    notes += [f"{path} is given {count} times and counts once" for path, count in given.items() if count > 1]
     notes += _notes(groups, against, scored, same_machine)
     return Board(by, tuple(_ranked(entries, by)), tuple(notes))
 

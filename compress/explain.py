@@ -94,7 +94,8 @@ def _booleans(spec: type[Spec], node: Mapping[str, Any], path: KeyPath = ()) -> 
     for key, field in spec.model_fields.items():
         types = {field.annotation, *get_args(field.annotation)}
         if isinstance(node.get(key), bool) and types & {int, float} and bool not in types:
-            yield Problem((*path, key), f"found {quote(node[key])}; must be a number")
+            number = "a number" if float in types else "a whole number"
+            yield Problem((*path, key), f"found {quote(node[key])}; must be {number}")
     for below, child, value in children(spec, node):
         yield from _booleans(child, value, (*path, *below))
 

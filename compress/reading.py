@@ -155,7 +155,9 @@ def _place(problem: Problem, located: Located, overrides: Sequence[Override]) ->
     in_file = next((i for i in range(len(path)) if not _has(at(located.data, path[:i]), path[i])), len(path))
     for override in reversed(overrides):
         common = _common(override.path, path)
-        if common == len(override.path) or common > in_file:
+        # What a section says of a word in it, as of the name of a model.
+        about = common == len(path) and isinstance(override.value, str) and repr(override.value) in text
+        if common == len(override.path) or common > in_file or about:
             return 0, f"{override}: {text}"
     line = located.line_of(path)
     return line, f"{located.name}:{line}: {text}"

@@ -163,6 +163,13 @@ def test_reports_of_an_earlier_version_compare_too(make: Make) -> None:
     }
 
 
+def test_a_run_given_twice_is_said(make: Make) -> None:
+    run = make("a")
+    board = compare([run, run])
+    assert f"{run} is given 2 times and counts once" in board.notes
+    assert len(board.entries) == 1
+
+
 def test_wrong_words_are_one_line(make: Make, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="by: found 'speed'; must be one of score_val"):
         compare([make("a")], by="speed")

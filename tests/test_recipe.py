@@ -168,7 +168,7 @@ runtime: {kind: onnx, threads: 0}
         "r:3: sede: unknown key, found 'sede'; did you mean 'seed'?",
         f"r:4: data.root: {FolderData(root=Path('/nowhere/at/all')).check()[0]}",
         f"r:5: model.path: {YamlModel(path=Path('no.yaml')).check()[0]}",
-        "r:6: train.epochs: found true; must be a number",
+        "r:6: train.epochs: found true; must be a whole number",
         "r:6: train.lr: found 'fast'; must be a number, above 0",
         "r:7: gate: found 'beter'; must be better or always or a mapping with the keys within, confidence; "
         "did you mean 'better'?",
@@ -302,6 +302,14 @@ def test_only_distill_and_finetune_may_follow_quantize(tmp_path: Path) -> None:
         "r:2: stages[1]: distill with a fresh student cannot stand after quantize (stages[0])"
     )
     assert recipe(tmp_path, f"name: x\nstages: [{student}, {{kind: quantize}}]\n").stages
+
+
+def test_what_a_section_says_of_an_overridden_value_is_told_of_the_override(tmp_path: Path) -> None:
+    text = "name: x\nmodel: {kind: torchvision, name: resnet18}\n"
+    (line,) = problems(tmp_path, text, "model.name=resnet19", "train.epochs=2")
+    assert line.startswith("--set model.name=resnet19: model: torchvision has no classifier 'resnet19'")
+    (line,) = problems(tmp_path, text.replace("18", "19"), "model.weights=null")
+    assert line.startswith("r:2: model: ")
 
 
 def test_files_are_looked_for_in_every_part(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def _show(found: Diagnosis) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    colours = {"ok": "green", "care": "yellow", "bad": "red"}
+    colours = {"ok": "green", "absent": "dim", "care": "yellow", "bad": "red"}
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-State = Literal["ok", "care", "bad"]
+State = Literal["ok", "absent", "care", "bad"]
 Word = Literal["trustworthy", "usable with care", "not now"]
 _NOISE = "noise floor"
 
@@ -16,7 +16,7 @@ class Finding:
 
     Attributes:
         topic, found: what, and how it is here.
-        state: ``care`` where it can disturb timings, ``bad`` where it spoils them.
+        state: ``care`` where it can disturb timings, ``bad`` where it spoils them; ``absent`` does neither.
         advice: what to do about it; empty when there is nothing to do.
     """
 
@@ -73,7 +73,7 @@ class Diagnosis:
         """The verdict, why, and what to do."""
         told = f"{self.verdict}: {self.noise.line}"
         # What asks for care may be the cause of what is bad.
-        causes = [one for one in self.findings if one.state != "ok"]
+        causes = [one for one in self.findings if one.state in ("care", "bad")]
         why = [f"{one.topic}: {one.found}" for one in causes if one.topic != _NOISE]
         advice = [one.advice for one in causes]
         return "; ".join([told, *why]) + (f". To do: {'; '.join(advice)}." if advice else "")

@@ -18,7 +18,7 @@ def software_findings() -> Iterator[Finding]:
         kind = cls.model_fields["kind"].default
         runtime = cls(kind=kind)
         if (line := runtime.missing()) is not None:
-            yield Finding(f"runtime {kind}", line)
+            yield Finding(f"runtime {kind}", line, "absent")
             continue
         missing = runtime.missing(export=True)
         found = ", ".join(f"{package} {_version(package)}" for package in runtime.packages)

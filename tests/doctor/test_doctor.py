@@ -132,6 +132,7 @@ def test_every_runtime_has_a_line() -> None:
     for cls in RUNTIMES:
         kind = cls.model_fields["kind"].default
         line, missing = found[f"runtime {kind}"].found, cls(kind=kind).missing()
+        assert found[f"runtime {kind}"].state == ("ok" if missing is None else "absent")
         if missing is None:
             assert line.split(";")[0].split()[1][0].isdigit()  # package version
         else:

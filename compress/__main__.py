@@ -160,11 +160,15 @@ def export(
     run: RunPath,
     to: Annotated[str, typer.Option(help="onnx, openvino, ncnn, torch or tensorrt")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; RUN/export-<to> when left out.")] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="Label of a kept step, e.g. the one before int8; the final net without."),
+    ] = None,
 ) -> None:
-    """Write a run's final model in another format."""
+    """Write a run's final model, or that of a step, in another format."""
     from compress.exporting import export_run
 
-    print(export_run(run, to, out or run / f"export-{to}"))
+    print(export_run(run, to, out or run / f"export-{'-'.join(filter(None, (step, to)))}", step))
 
 
 @app.command()

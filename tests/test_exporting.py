@@ -16,10 +16,11 @@ from compress.errors import InputError
 from compress.exporting import FORMATS, export_run
 from compress.models.checkpoint import save_net
 from compress.net import Net, Quant
-from compress.report.run_folder import write_report
+from compress.report.run_folder import read_report, write_report
 from compress.runtimes.deploy import eager_logits, export_net
 from compress.runtimes.kinds import BY_KIND, load_artifact
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,7 +78,36 @@ def test_int8_where_it_cannot_be_held(tmp_path: Path) -> None:
     net = tiny_net()
     net.quant = Quant(digits(0, 16).images)
     run = a_run(tmp_path / "tiny", net)
-    with pytest.raises(
-        InputError, match="--to torch: this run's final model is int8, which torch cannot hold"
-    ):
-        export_run(run, "torch", tmp_path / "out")
+    export_net(tiny_net(), OnnxRuntime(), run / "artifact")
+    for kind, right in (("distill", ""), ("quantize", "; --step prune exports the float net before it")):
+        content = report()
+        content["steps"][1].update(kind=kind, kept=True)
+        write_report(run, content)
+        with pytest.raises(InputError) as error:
+            export_run(run, "torch", tmp_path / "out")
+        assert (
+            str(error.value) == f"--to torch: this run's final model is int8, which torch cannot hold{right}"
+        )
+
+
+def test_the_net_of_a_step_comes_from_the_store(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BEYONDNAS_STORE", str(tmp_path))
+    args = ["export", str(run), "--to", "torch", "--out", str(tmp_path / "out"), "--step"]
+    first = read_report(run)["baseline"]
+    assert main([*args, "baseline"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"--step baseline: its net is not in {tmp_path}; run the recipe"
+    )
+    assert main([*args, "nosuch"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "--step nosuch: no step of this run that was kept; one of baseline"
+    )
+    other = tiny_net()
+    other.module.head[-1].bias.data.add_(1)
+    Store().put_net(first["key"], other)
+    assert main([*args, "baseline"]) == 0
+    images = digits(0, 12).images
+    want = eager_logits(other, images)
+    assert np.abs(load_artifact(tmp_path / "out", None)(images) - want).max() < 1e-4 * np.abs(want).max()

@@ -46,6 +46,8 @@ def run(recipe: Recipe, **given: Unpack[Given]) -> Iterator[Step]:
         CompressError: a stage or a measurement failed; what ended before stays stored.
     """
     lab = Lab.start(recipe, **given)
+    if given.get("model") is not None:
+        lab.check_model()
     at = baseline(lab)
     yield at.step
     for stage in recipe.stages:

@@ -103,9 +103,16 @@ class Lab:
         how: How = getattr(files, "how", "reference")
         pictures = Pictures(getattr(files, "root", None), how, log)
         store = store or Store()
-        if model is not None and not store.has_net(key):
-            check_export(backbone, recipe.runtime)
         return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside)
+
+    def check_model(self) -> None:
+        """Export the untrained backbone once, one's own: what cannot be exported must not be trained first.
+
+        Raises:
+            InputError: it cannot be exported.
+        """
+        if not self.store.has_net(self.base_key):
+            check_export(self.backbone, self.recipe.runtime)
 
     def measure_in_runtime_of(self, net: Net) -> Scorer:
         """Resolve the runtime on the baseline ``net``; from here on stages can measure."""

@@ -34,7 +34,12 @@ class Labs:
     def take(self, recipe: Recipe) -> Lab:
         """The lab of the recipe's seed, for this recipe; it measures in no runtime yet."""
         lab = self._waiting.pop(recipe.seed, None)
-        return Lab.start(recipe, **self.given) if lab is None else replace(lab, recipe=recipe, scorer=None)
+        if lab is not None:
+            return replace(lab, recipe=recipe, scorer=None)
+        lab = Lab.start(recipe, **self.given)
+        if self.given.get("model") is not None:
+            lab.check_model()
+        return lab
 
     def put_back(self, lab: Lab) -> None:
         """Keep the data of a lab that is done with, for the next ``take`` of its seed."""

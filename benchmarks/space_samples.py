@@ -1,5 +1,9 @@
 """Random nets of each space in recipes/spaces: all build, run, export and agree with PyTorch.
 
+Agree: no logit differs by more than a thousandth of the largest from what PyTorch gives in float64. In
+float32 PyTorch's own are off by more than that in some of these nets, whose last layers divide by next to
+nothing, as they have seen no training. A label can differ only where two logits are as close.
+
 python benchmarks/space_samples.py [--space cpu --space quickstart] [--count 1000] [--exports 1000]
                                    [--runtime onnxruntime] [--jobs 1] [--out runs/space-samples]
 
@@ -8,6 +12,7 @@ Run it again to go on where it was stopped. An export takes seconds: --exports 3
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 import time
@@ -29,7 +34,7 @@ from compress.models import arch
 from compress.net import Net, Preprocess
 from compress.ops.batchnorm import reestimate
 from compress.runtimes.auto import by_kind
-from compress.runtimes.deploy import compare, eager_logits, export_net
+from compress.runtimes.deploy import compare, export_net
 from search.candidate import Candidate
 from search.sample import suggest
 from search.space import Space
@@ -53,14 +58,16 @@ def sample(space: Space, number: int) -> Candidate:
 
 
 def built(candidate: Candidate, number: int) -> tuple[Net, np.ndarray]:
-    """The net, with the batch-norm statistics of the photos, and its logits of them."""
+    """The net, with the batch-norm statistics of the photos, and its logits of them in float64."""
     torch.manual_seed(number)
     preprocess = Preprocess(candidate.image_size)
     module = arch.build(candidate.model)
     pixels = torch.from_numpy(photos(candidate.image_size)).permute(0, 3, 1, 2)
     reestimate(module, [preprocess.normalise(pixels)])
     net = Net(module.eval(), preprocess, LABELS)
-    logits = eager_logits(net, photos(candidate.image_size)[:IMAGES])
+    with torch.no_grad():
+        exact = copy.deepcopy(net.module).double()(preprocess.normalise(pixels[:IMAGES]).double())
+    logits = exact.numpy()
     if logits.shape != (IMAGES, len(LABELS)) or not np.isfinite(logits).all():
         raise ValueError(f"logits of shape {logits.shape}, {np.isnan(logits).sum()} of them NaN")
     return net, logits
@@ -80,7 +87,7 @@ def tried(space: Space, number: int, runtime: str | None) -> dict[str, Any]:
                 artifact = export_net(net, chosen, Path(folder) / "net")
                 found = compare(chosen, artifact, logits, images)
             row["difference"] = found.max_difference
-            row["error"] = None if found.ok else found.line
+            row["error"] = None if found.max_difference <= found.allowed else found.line
         else:
             row["error"] = None
     except Exception as error:  # whatever it is, it is what is counted

@@ -257,3 +257,28 @@ def test_normalisation_equals_the_preprocess(pictures):
     got = Deployed(nn.Identity(), preprocess)(torch.from_numpy(pictures))
     want = preprocess.normalise(torch.from_numpy(pictures).permute(0, 3, 1, 2))
     assert torch.allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 224])
+def test_the_mean_of_a_large_map_is_exact(size: int) -> None:
+    """A pool that adds pixel after pixel in float32 would be off by 3e-4 at 224 x 224."""
+    import onnxruntime as ort
+
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 16, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, images):
+            return self.pool(self.conv(images.permute(0, 3, 1, 2) / 255)).flatten(1)
+
+    torch.manual_seed(0)
+    net = Squeezed().eval()
+    images = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
+    proto = to_onnx(net, images)
+    assert bool(ops(proto)["GlobalAveragePool"]) == (size == 64)
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        exact = net.conv.double()((images.permute(0, 3, 1, 2) / 255).double()).mean((2, 3)).numpy()
+    (found,) = session.run(None, {"images": images.numpy()})
+    assert np.abs(found - exact).max() < 2e-5 * np.abs(exact).max()

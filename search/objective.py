@@ -114,6 +114,13 @@ class Measuring:
         with seeded(self.spec.seed):
             return function(net.module, net.preprocess.normalise(self._images[size]))
 
+    def refusal(self, candidate: Candidate) -> str | None:
+        """What the first stage says; the others get another net."""
+        if not self.spec.stages:
+            return None
+        first = recipe_of(self.spec, candidate).stages[0]
+        return first.tries()[-1].refusal(self._untrained(candidate))
+
     def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
         lab = self._lab(candidate)
         key = digest("rung", lab.base_key, epochs)

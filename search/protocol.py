@@ -33,6 +33,9 @@ class Objective(Protocol):
     def proxy(self, candidate: Candidate) -> float:
         """The study's proxy of the untrained net; higher is better."""
 
+    def refusal(self, candidate: Candidate) -> str | None:
+        """Why it cannot go through the study's stages, as far as that is known without training."""
+
     def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
         """``records.MEASURED`` after so many epochs of its training, which is paused there."""
 

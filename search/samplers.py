@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -14,10 +14,12 @@ from compress.spec import Spec
 if TYPE_CHECKING:
     from optuna import Trial
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 _STARTUP = (
     "Random candidates to train before it learns from them; ten times as many beyond the limits will also do."
 )
+_SAME = 5  # so many duplicates in a row: dice are thrown for a new one
 _DRAWN = 50  # nets, to find the parameters that all have
 
 
@@ -135,3 +137,17 @@ def _quiet(name: str, **arguments: Any) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made: BaseSampler = getattr(optuna.samplers, name)(**arguments)
     return made
+
+
+def stuck(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the sampler asks for what there was: it does not learn from duplicates, and may never stop."""
+    from search.records import ended
+
+    return len(trials) >= _SAME and all(ended(trial) == "duplicate" for trial in trials[-_SAME:])
+
+
+def seed_of(seed: int, number: int) -> int:
+    """Apart for each trial of each study."""
+    from compress.spec import digest
+
+    return int(digest("sampler", seed, number)[:8], 16) & 0x7FFFFFFF

@@ -18,18 +18,16 @@ from search.protocol import Objective, asked
 from search.records import COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
-from search.samplers import Random
+from search.samplers import Random, seed_of, stuck
 from search.shortlist import Looked, pick
 from search.spec import StudySpec
 
 if TYPE_CHECKING:
     import optuna
     from optuna import Trial
-    from optuna.trial import FrozenTrial
 
 T = TypeVar("T")
 
-_SAME = 5  # so many duplicates in a row: dice are thrown for a new one
 _KNOWN = 100  # so many duplicates in a row: there is nothing new to be had
 _BEYOND = 3000  # so many beyond the limits since the last within them: of one in a thousand 95 % find one
 _TIMED = 30  # one that had to be timed to know counts as so many, as it takes seconds
@@ -110,8 +108,8 @@ class Loop:
             batch: list[Trial] = []
             while len(batch) < many:
                 # Seeded by the trial's number: a study that was killed draws what it would have drawn.
-                sampler = Random() if _stuck(trials) else self.spec.sampler
-                self.study.sampler = sampler.make(_seed(self.spec.seed, len(trials) + len(batch)))
+                sampler = Random() if stuck(trials) else self.spec.sampler
+                self.study.sampler = sampler.make(seed_of(self.spec.seed, len(trials) + len(batch)))
                 trial = self.study.ask()
                 self.claims.take(trial.number)
                 trial.set_user_attr("host", HOST)
@@ -140,8 +138,8 @@ class Loop:
             )
         elif self._beyond >= _BEYOND:
             self.stopped = (
-                "all the latest new candidates were beyond the limits: these leave nothing of the space, or "
-                "next to nothing"
+                "all the latest new candidates were beyond the limits, or what stages can do: these leave "
+                "nothing of the space, or next to nothing"
             )
         return self.stopped is not None
 
@@ -164,7 +162,7 @@ class Loop:
         looked = [one for trial in batch if (one := self._look(trial)) is not None]
         if not looked:
             return
-        self._known = self._beyond = 0
+        self._known = 0
         chosen = looked[0]
         if self.spec.proxies is not None and len(looked) > 1:
             for one in looked:
@@ -176,7 +174,24 @@ class Loop:
                 for one in looked:
                     if one is not chosen:
                         self.ledger.tell(one.trial, "outranked")
-        self._train(chosen.trial, chosen.candidate)
+        if not self._is_refused(chosen):
+            self._beyond = 0
+            self._train(chosen.trial, chosen.candidate)
+
+    def _is_refused(self, chosen: Looked) -> bool:
+        """Whether it cannot go through the stages: known before it is trained, and told."""
+        try:
+            why = self._asked(self.objective.refusal, chosen.candidate)
+        except CompressError as error:
+            self._failed(chosen.trial, chosen.candidate, error)
+            return True
+        if why is not None:
+            chosen.trial.set_user_attr("error", why)
+            with self.claims.gate():
+                self.ledger.tell(chosen.trial, "infeasible", chosen.costs)
+            self._beyond += _TIMED
+            self.log(f"trial {chosen.trial.number}: not trained: {why}")
+        return why is not None
 
     def _look(self, trial: Trial) -> Looked | None:
         """What of a candidate is known without training; None when that settles it."""
@@ -281,15 +296,3 @@ class Loop:
         hours = self.spec.max_hours
         spent = f", {words(self._clock.spent().hours)} of {words(hours)}" if hours else ""
         self.log(f"trial {number} ({done} of {self.spec.trials}{spent}): {told}")
-
-
-def _stuck(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether the sampler asks for what there was: it does not learn from duplicates, and may never stop."""
-    return len(trials) >= _SAME and all(ended(trial) == "duplicate" for trial in trials[-_SAME:])
-
-
-def _seed(seed: int, number: int) -> int:
-    """Apart for each trial of each study."""
-    from compress.spec import digest
-
-    return int(digest("sampler", seed, number)[:8], 16) & 0x7FFFFFFF

@@ -146,6 +146,11 @@ class Stage(Spec, ABC):
         fields = {**dict(self), "retry": None}
         return [self, *(type(self).model_validate({**fields, self.strength: v}) for v in self.retry)]
 
+    def refusal(self, net: Net) -> str | None:
+        """Why nets of these layers cannot go through, whatever their weights; None where nothing is known
+        without training. Must leave ``net`` as it is."""
+        return None
+
     @abstractmethod
     def plan(self, net: Net, ctx: Context) -> Plan:
         """Decide. Must leave ``net`` as it is."""

@@ -76,6 +76,24 @@ class Prune(Stage):
             return list(MissingExtraError("nni", "nni").problems)
         return []
 
+    @property
+    def _limits(self) -> dict[str, Any]:
+        return {"round_to": self.round_to, "max_layer": self.max_layer, "ignore": self.ignore}
+
+    def refusal(self, net: Net) -> str | None:
+        """That ``target`` is beyond the narrowest widths allowed."""
+        from compress.ops.channels import find_groups
+
+        groups, _ = find_groups(net.module, net.example(), **self._limits)
+        narrowest = {group.name: group.allowed[0] for group in groups if group.allowed[0] < group.width}
+        macs = _Slim(net, groups).macs
+        try:
+            if narrowest:
+                self._check_reach(1 - macs(narrowest) / macs({}))
+        except InputError as error:
+            return str(error)
+        return None
+
     def plan(self, net: Net, ctx: Context) -> Plan:
         """Fixes the widths of every step on copies of ``net``.
 
@@ -92,12 +110,7 @@ class Prune(Stage):
         if self.engine == "nni":
             require()
         self._check_ignore(net.module)
-        limits: dict[str, Any] = {
-            "round_to": self.round_to,
-            "max_layer": self.max_layer,
-            "ignore": self.ignore,
-        }
-        groups, fixed = find_groups(net.module, net.example(), **limits)
+        groups, fixed = find_groups(net.module, net.example(), **self._limits)
         if not groups:
             return Plan(skip="no layer can become narrower", notes=_left(fixed))
         rated = None

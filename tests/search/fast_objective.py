@@ -66,6 +66,9 @@ class Fast:
     def proxy(self, candidate: Candidate) -> float:
         return self.costs(candidate, True)["params"]
 
+    def refusal(self, candidate: Candidate) -> str | None:
+        return None
+
     def short(self, candidate: Candidate, epochs: int) -> dict[str, float]:
         return self._after(candidate, epochs)
 

@@ -16,6 +16,7 @@ from compress.data.images import ImageSet
 from compress.net import Net
 from compress.runtimes.auto import AutoRuntime
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.stages.prune import Prune
 from compress.store import Store
 from compress.train import macro_f1, predict_logits
 from search.candidate import Candidate
@@ -112,6 +113,18 @@ def test_later_trials_stand_beside_the_baseline_that_the_study_began_with(
     objective.take_up({"ms": 5000.0, "runtime": "onnxruntime"})
     assert objective._base_lab.recipe.runtime == OnnxRuntime()
     assert 500 < objective.costs(net(16), needed=True)["ms"] < 50_000
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
+def test_a_target_out_of_reach_is_known_before_the_training(study: tuple[StudySpec, Store]) -> None:
+    spec, store = study
+    whys = []
+    for stage in (Prune(target=0.99), Prune(target=0.99, retry=(0.1,)), Prune(target=0.1)):
+        staged = spec.model_copy(update={"seed": 7, "stages": (stage,)})
+        whys.append(Measuring(staged, store, _nothing, _nothing).refusal(net(64)))
+    assert whys[0] is not None
+    assert "target 0.99 is out of reach" in whys[0]
+    assert whys[1:] == [None, None]
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")

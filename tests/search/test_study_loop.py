@@ -152,7 +152,7 @@ def test_limits_that_leave_nothing_end_the_study(tmp_path: Path, monkeypatch: py
     once = loop(study_spec(trials=1, limits={"params": 1}, storage="journal"), tmp_path)
     once.run()
     assert once.stopped is not None
-    assert "beyond the limits: these leave nothing" in once.stopped
+    assert "beyond the limits, or what stages can do: these leave nothing" in once.stopped
     assert Counter(r.outcome for r in once.ledger.records())["infeasible"] == 40
 
 
@@ -164,6 +164,31 @@ def test_limits_that_leave_little_do_not_end_it(tmp_path: Path, monkeypatch: pyt
     assert outcomes.count("evaluated") == 2
     assert outcomes.count("infeasible") > 2 * 20  # one in a hundred is within, of a space far from used up
     assert once.stopped is None
+
+
+def test_what_the_stages_cannot_do_is_told_and_never_trained(tmp_path: Path) -> None:
+    class Refusing(Fast):
+        def refusal(self, candidate: Candidate) -> str | None:
+            return "target 0.7 is out of reach" if int(candidate.key[:2], 16) % 2 else None
+
+    spec = study_spec(trials=6, stages=[{"kind": "prune"}], storage="journal")
+    records = run(spec, tmp_path, Refusing(spec, tmp_path / "diary"))
+    refused = [r for r in records if r.outcome == "infeasible"]
+    assert refused
+    assert {r.error for r in refused} == {"target 0.7 is out of reach"}
+    assert begun(tmp_path) == sum(r.outcome == "evaluated" for r in records) == 6  # they are free
+
+
+def test_stages_that_can_do_nothing_end_the_study(tmp_path: Path) -> None:
+    class Refusing(Fast):
+        def refusal(self, candidate: Candidate) -> str | None:
+            return "target 0.99 is out of reach"
+
+    spec = study_spec(trials=6, storage="journal")
+    once = loop(spec, tmp_path, Refusing(spec, tmp_path / "diary"))
+    once.run()
+    assert once.stopped is not None
+    assert "what stages can do" in once.stopped
 
 
 def test_of_several_only_the_best_by_proxy_is_trained(tmp_path: Path) -> None:

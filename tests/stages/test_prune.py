@@ -154,6 +154,13 @@ def test_a_target_out_of_reach_says_what_is_in_reach(small_net: Net, ctx: Contex
         Prune(target=0.99, **QUICK).plan(small_net, ctx)
 
 
+def test_it_is_known_before_any_training(small_net: Net, ctx: Context) -> None:
+    with pytest.raises(InputError) as planned:
+        Prune(target=0.99, **QUICK).plan(small_net, ctx)
+    assert Prune(target=0.99, **QUICK).refusal(small_net) == str(planned.value)
+    assert Prune(target=0.3, **QUICK).refusal(small_net) is None
+
+
 def test_a_small_target_still_removes_something(small_net: Net, ctx: Context) -> None:
     stage = Prune(target=0.01, **QUICK)
     slim = stage.apply(small_net.copy(), stage.plan(small_net, ctx), ctx)

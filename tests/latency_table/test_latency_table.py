@@ -49,9 +49,14 @@ def test_calibrated_once_for_machine_and_runtime(tmp_path: Path) -> None:
     assert again.calibrated
     seen = probe(0)
     assert again.predict(seen).ms == table.predict(seen).ms
+    for _ in range(2):  # another test's work may have fallen on one of the two probes: measured again
+        rows = store.value("latency", table._key)
+        if again.predict(seen).ms == pytest.approx(rows[0]["ms"], rel=0.2):
+            break
+        table.calibrate(2, lines.append)
+        again = LatencyTable(TorchRuntime(), store)
     rows = store.value("latency", table._key)
-    # Of two probes, timed beside another test: a quarter off was seen once
-    assert again.predict(seen).ms == pytest.approx(rows[0]["ms"], rel=0.5)
+    assert again.predict(seen).ms == pytest.approx(rows[0]["ms"], rel=0.2)
     names = [name for _, name in table._units(seen)]
     modules = [[names[i] for i in places] for places, _ in rows[0]["parts"]]
     assert all(len(set(inside)) == 1 for inside in modules)  # each part is one module's kernels

@@ -261,7 +261,7 @@ def test_normalisation_equals_the_preprocess(pictures):
 
 @pytest.mark.parametrize("size", [64, 224])
 def test_the_mean_of_a_large_map_is_exact(size: int) -> None:
-    """A pool that adds pixel after pixel in float32 would be off by 3e-4 at 224 x 224."""
+    """A pool that adds pixel after pixel in float32 would be further off at 224 x 224."""
     import onnxruntime as ort
 
     class Squeezed(nn.Module):

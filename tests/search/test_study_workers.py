@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fast_objective
 import pytest
+import torch  # loaded with this module, before a worker's first line, as what a real worker is called with
 from fast_objective import Fast, loop, study_spec
 
 from search.conduct import conduct
@@ -31,17 +32,12 @@ def test_a_worker_that_trains_counts_as_one_trial(tmp_path: Path, candidates: in
 
 
 def _threads(spec: StudySpec, log: object, note: object) -> Fast:
-    import torch
-
     with Path(os.environ["FAST_DIARY"]).open("a") as file:
         file.write(f"threads {torch.get_num_threads()}\n")
     return fast_objective.fast(spec, log, note)
 
 
 def test_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch  # as it is where a worker begins: what it is called with loads it
-
-    del torch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

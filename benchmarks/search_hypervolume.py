@@ -1,7 +1,8 @@
 """Our search against the original protocol in equal time: the area of (F1, time) that their nets dominate.
 
-python benchmarks/search_hypervolume.py PATH/trashnet [--minutes 20] [--seeds 3] [--nets 5] [--jobs 2]
-                                        [--shrink 4] [--ours KEY=VALUE] [--set KEY=VALUE]
+python benchmarks/search_hypervolume.py PATH/trashnet [--minutes 20] [--seeds 3] [--first-seed 0]
+                                        [--nets 5] [--jobs 2] [--shrink 4]
+                                        [--ours KEY=VALUE] [--set KEY=VALUE]
 python benchmarks/search_hypervolume.py --quick     # some minutes, on digits: that it works, not what is true
 
 Both search the competition's space with every image size a quarter of the original's (--shrink 4), for the
@@ -120,6 +121,7 @@ def main(
     data: Annotated[Path | None, typer.Argument(help="TrashNet's folder with train/ and test/.")] = None,
     minutes: Annotated[float | None, typer.Option(help="CPU time of each search; 20 without.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Searches of each arm; 3 without.")] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="The others follow it.")] = 0,
     nets: Annotated[int, typer.Option(min=1, help="Of each front, trained again.")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="Side by side; as many as cores without.")] = None,
     shrink: Annotated[int, typer.Option(min=1, max=4, help="Divides the original's image sizes.")] = 4,
@@ -131,7 +133,7 @@ def main(
     if data is None and not quick:
         raise typer.BadParameter("give TrashNet's folder, or --quick")
     hours = (minutes or (1 if quick else 20)) / 60
-    some = range(seeds or (1 if quick else 3))
+    some = range(first_seed, first_seed + (seeds or (1 if quick else 3)))
     places: list[int | None] = [*cores()] or [None]
     again = len(some) * len(ARMS)
     name = "hypervolume" if shrink == 4 else f"hypervolume-by-{shrink}"

@@ -92,6 +92,7 @@ def baseline(lab: Lab) -> At:
         notes=(*lab.splits.notes, *_decoding(scored)),
         artifact=str(scored.artifact.path),
         test=lab.splits.test,
+        given=lab.given,
     )
     return At(step, net, lab.base_key, scored)
 

@@ -40,8 +40,9 @@ class Run:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What of the recipe decides the result, but the seed."""
-        return {key: value for key, value in self.recipe.items() if key not in _NO_RESULT}
+        """What of the recipe decides the result, but the seed; what was given in Python in place of its own."""
+        whole = {**self.recipe, **self.report["given"]}
+        return {key: value for key, value in whole.items() if key not in _NO_RESULT}
 
     @property
     def timed(self) -> bool:

@@ -88,6 +88,30 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
     return net
 
 
+def given_of(model: Any, data: Any, backbone: Net, splits: Splits) -> dict[str, str]:
+    """Name and content of what was given in place of the recipe's model and data; no order of images, no seed."""
+    from compress.data.cache import pixel_digest
+
+    found = {}
+    if model is not None:
+        content = digest(code_of(backbone.module), fingerprint(backbone))
+        found["model"] = f"{_named(backbone.module)} {content[:8]}"
+    if data is not None:
+        sets = [(splits.train, splits.tune), (splits.val,), (splits.test,)]  # tune is drawn by the seed
+        rows = [
+            sorted(
+                (int(y), pixel_digest(x))
+                for part in parts
+                for x, y in zip(part.images, part.targets, strict=True)
+            )
+            for parts in sets
+        ]
+        found["data"] = (
+            f"{' + '.join(str(len(part)) for part in rows)} images {digest(splits.labels, rows)[:8]}"
+        )
+    return found
+
+
 def check_export(net: Net, runtime: RuntimeSpec) -> None:
     """One's own model, exported once before it is trained: seconds, and hours where only the export fails.
 

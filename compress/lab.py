@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from compress import __version__
 from compress.data.pictures import Pictures
 from compress.errors import CompressError, InputError, NoEffectError
-from compress.inputs import backbone_of, check_export, code_of, content_of, fingerprint, seeded, splits_of
+from compress.inputs import (
+    backbone_of,
+    check_export,
+    code_of,
+    content_of,
+    fingerprint,
+    given_of,
+    seeded,
+    splits_of,
+)
 from compress.measure.machine import machine
 from compress.outside import Outside
 from compress.scoring import Scorer
@@ -61,6 +70,7 @@ class Lab:
     backbone: Net
     pictures: Pictures
     outside: Outside | None
+    given: dict[str, str]
     scorer: Scorer | None = None
     trained: Net | None = None
 
@@ -103,7 +113,8 @@ class Lab:
         how: How = getattr(files, "how", "reference")
         pictures = Pictures(getattr(files, "root", None), how, log)
         store = store or Store()
-        return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside)
+        own = given_of(model, data, backbone, splits)
+        return cls(recipe, splits, calib, store, log, progress, key, backbone, pictures, outside, own)
 
     def check_model(self) -> None:
         """Export the untrained backbone once, one's own: what cannot be exported must not be trained first.

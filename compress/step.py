@@ -110,6 +110,7 @@ class Step:
         notes: what the plan touched, how far, why not the rest.
         artifact: folder of the exported model in the store.
         test: the test photos, on the baseline's step alone: a report shows some.
+        given: on the baseline's step, name and content of the model and data that ``run`` was given.
     """
 
     label: str
@@ -125,6 +126,7 @@ class Step:
     artifact: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     test: ImageSet | None = field(default=None, repr=False, compare=False)
+    given: dict[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """For notebooks; ``compress.table(steps)`` shows several."""

@@ -35,6 +35,10 @@ def render(report: dict[str, Any]) -> str:
         f"{machine['cpu']}. Ratios are paired with the baseline in one interleaved run. "
         f"Gates decide on val; test decides nothing.",
         "",
+        *(
+            f"In place of the recipe's {part}, from Python: {what}.\n"
+            for part, what in report["given"].items()
+        ),
         "## Why",
         "",
         *(f"- **{row['label']}**: {row['why']}" for row in steps),

@@ -76,6 +76,8 @@ _DECIDE = ("data", "model", "train", "metric", "stages")  # what an effect is of
 
 def _ablation(report: Mapping[str, Any], folder: Path) -> Figure | None:
     """The effects of this recipe's stages in its runtime, where ``<folder>-ablation`` has measured them."""
+    if report["given"]:  # an ablation does not say what it was given
+        return None
     file = folder.with_name(f"{folder.name}-ablation") / "ablation.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

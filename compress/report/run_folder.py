@@ -21,7 +21,7 @@ from compress.report.page import render as render_page
 from compress.runtimes.folder import Artifact
 from compress.spec import digest
 from compress.step import Step
-from compress.store import Store, write_text
+from compress.store import Store, move_aside, write_text
 from compress.track import figures_of, tracking
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _STEP_KEYS |= {"macs", "bytes", "score_val", "score_test", "f1_test_interval", "
 _STEP_KEYS |= {"latency_ratio_interval", "f1_per_class", "seconds", "notes"}
 # What reports of earlier versions, and of runs without it, lack.
 _OPTIONAL: dict[str, Any] = {"data_notes": [], "flips": None, "shapes": None, "test": None, "elsewhere": []}
+_OPTIONAL["given"] = {}
 
 
 @dataclass
@@ -64,11 +65,23 @@ class RunFolder:
         (path / "steps.jsonl").write_text("")
         return cls(path, recipe, lock, moved)
 
+    def _apart(self, given: dict[str, str]) -> None:
+        """Move aside what the same recipe left with another model or data given to it."""
+        try:
+            before = read_report(self.path)["given"]
+        except InputError:  # none ended here
+            return
+        if before != given:
+            self.moved = move_aside(self.path)
+            folders.claim(self.path, self.recipe.to_yaml())
+
     def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
         """Write each step down as it passes; the report once all stages are done, again after a control."""
         try:
             with tracking(self.recipe) as tracker:
                 for step in steps:
+                    if not self.steps:
+                        self._apart(step.given)
                     self.add(step)
                     if tracker:
                         tracker.step(len(self.steps) - 1, step.label, figures_of(step), step.why)
@@ -150,6 +163,7 @@ def build(recipe: Recipe, steps: Sequence[Step], times: dict[str, float | None])
     change = {"f1_test_change_interval": _change_of_f1(steps[0], final)}
     return {
         "recipe": recipe.canonical(),
+        "given": steps[0].given,  # in place of the recipe's
         "machine": machine(),
         "runtime": json.loads((Path(final.artifact or "") / "artifact.json").read_text())["runtime"],
         "metric": recipe.metric.canonical(),

@@ -11,7 +11,8 @@ from compress.errors import InputError
 from compress.gate import Evidence, decide
 from compress.judging import Beside
 from compress.lab import Lab
-from compress.paired import Draws, Points
+from compress.measure.draws import Draws
+from compress.paired import Points
 from compress.scoring import Scored
 from compress.spec import digest
 from compress.step import Score, Step
@@ -235,7 +236,7 @@ def _evidence(lab: Lab, parent: Score, candidate: Score, beside: Beside) -> Evid
     def points(score: Score, ratio: float) -> float:
         return filled.points(f1=score.f1_val, time=base.time_ms * ratio, macs=score.macs)
 
-    draws = Draws.of(lab.splits.val.targets)
+    draws = Draws.of(lab.splits.val.targets, lab.splits.val.groups)
     resampled = Points(metric, candidate, draws, "val")
     before = resampled.of(parent, beside.parent_ratio)
     after = resampled.of(candidate, beside.parent_ratio * beside.ratio.drawn(draws.samples))

@@ -40,7 +40,7 @@ class Run:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What of the recipe decides the result, but the seed; what was given in Python in place of its own."""
+        """What of the recipe, or was given in its place, decides the result, but the seed."""
         whole = {**self.recipe, **self.report["given"]}
         return {key: value for key, value in whole.items() if key not in _NO_RESULT}
 

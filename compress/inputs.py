@@ -89,7 +89,7 @@ def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -
 
 
 def given_of(model: Any, data: Any, backbone: Net, splits: Splits) -> dict[str, str]:
-    """Name and content of what was given in place of the recipe's model and data; no order of images, no seed."""
+    """Name and content of what was given in place of the recipe's model and data, whatever the seed."""
     from compress.data.cache import pixel_digest
 
     found = {}

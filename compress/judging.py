@@ -118,6 +118,7 @@ def judge(metric: Metric, splits: Splits, raw: dict[str, Any], base: Base | None
             base_time=base.time_ms,
             macs=raw["macs"],
             base_macs=base.macs,
+            groups=splits.test.groups,
         ),
         agreement=raw["agreement"],
         max_logit_difference=raw["max_logit_difference"],
@@ -157,4 +158,4 @@ def _base(splits: Splits, raw: dict[str, Any], counted: Session, val: Quality, t
 
 def _quality(splits: Splits, predicted: dict[str, list[int]], name: str) -> Quality:
     data = splits.val if name == "val" else splits.test
-    return quality(data.targets, np.asarray(predicted[name]), data.labels)
+    return quality(data.targets, np.asarray(predicted[name]), data.labels, groups=data.groups)

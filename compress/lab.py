@@ -237,17 +237,21 @@ class Lab:
     def plan_key(self, stage: Stage, parent: str) -> str:
         """Key of the stage's plan for the net with the key ``parent``; predicted times may decide in it."""
         measuring = self.measuring
-        return digest("plan", *self._facts(stage, parent), *measuring.facts(), measuring.predicting)
+        facts = [*self._facts(stage, parent), measuring.spec.canonical(), *measuring.facts()]
+        return digest("plan", *facts, measuring.predicting)
 
     def stage_key(self, stage: Stage, parent: str, plan: Plan) -> str:
-        """Key of the net that the stage makes by ``plan`` of the one with the key ``parent``."""
-        where = machine()["id"] if plan.measured else None
+        """Key of the net that the stage makes by ``plan`` of the one with the key ``parent``.
+
+        Of runtimes it knows only where one decided: what is trained for one runtime serves in all.
+        """
+        where = [machine()["id"], self.measuring.spec.canonical()] if plan.measured else None
         return digest("stage", *self._facts(stage, parent), plan.what, where)
 
     def _facts(self, stage: Stage, parent: str) -> list[Any]:
         """What a stage's outcome follows from; its label, gate and retries change nothing in it."""
         content = {k: v for k, v in stage.canonical().items() if k not in ("label", "gate", "retry")}
-        facts = [parent, content, content_of(stage), self.recipe.seed, self.measuring.spec.canonical()]
+        facts = [parent, content, content_of(stage), self.recipe.seed]
         return [*facts, source_digest(type(stage).__module__), versions()]
 
     def plan(self, stage: Stage, net: Net, key: str) -> tuple[Plan, bool]:

@@ -1,66 +1,18 @@
-"""Points of several nets on the same resampled images: for paired intervals.
-
-The bootstrap is stratified, as in ``compress.measure.quality``. Here each sample says how often it holds
-each image, so that nets of different runs can share the samples, however many nets there are.
-"""
+"""Points of several nets on the same resampled images, for paired intervals, also of nets of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from compress.measure.draws import Draws, Floats
 
 if TYPE_CHECKING:
     from compress.measure.score import Metric
     from compress.step import Score
 
-Floats = NDArray[np.float64]
 Split = Literal["val", "test"]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Bootstrap samples of the images of one split.
-
-    Attributes:
-        targets: int N.
-        counts: float32 samples x N: how often a sample holds an image; each class keeps its size.
-    """
-
-    targets: np.ndarray
-    counts: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, targets: np.ndarray, samples: int = 2000, seed: int = 0) -> Draws:
-        """Equal targets, samples and seed give equal samples."""
-        rng = np.random.default_rng(seed)
-        counts = np.zeros((samples, len(targets)), np.float32)
-        for target in np.unique(targets):
-            where = np.flatnonzero(targets == target)
-            picked = (
-                rng.integers(0, len(where), (samples, len(where))) + len(where) * np.arange(samples)[:, None]
-            )
-            flat = np.bincount(picked.ravel(), minlength=samples * len(where))
-            counts[:, where] = flat.reshape(samples, len(where))
-        return cls(targets, counts)
-
-    @property
-    def samples(self) -> int:
-        return len(self.counts)
-
-    def f1(self, predictions: Sequence[int] | np.ndarray) -> Floats:
-        """Macro F1 on each sample, over the classes in its targets or predictions."""
-        labels = np.asarray(predictions)
-        every = np.arange(1 + max(int(labels.max()), int(self.targets.max())))
-        said = (labels[:, None] == every).astype(np.float32)
-        true = (self.targets[:, None] == every).astype(np.float32)
-        hits = (self.counts @ (said * true)).astype(np.float64)
-        size = (self.counts @ said).astype(np.float64) + true.sum(axis=0)
-        f1: Floats = (2 * hits / np.maximum(size, 1)).sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1)
-        return f1
 
 
 class Points:

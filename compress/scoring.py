@@ -234,7 +234,7 @@ class Scorer:
             return shipped, reference, ""
         quick = way(True, is_padded(shipped.how))
         fast = self._quality(shipped, val, quick)
-        found = Agreement.of(val.targets, reference.predictions, fast.predictions)
+        found = Agreement.of(val.targets, reference.predictions, fast.predictions, val.groups)
         if not found.ok:
             return shipped, reference, str(found)
         return replace(shipped, how=quick), fast, str(found)

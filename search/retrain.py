@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.ablation.estimates import Estimate, Noise, estimate
-from compress.paired import Draws
+from compress.measure.draws import Draws
 from compress.ratio import Ratio
 from compress.step import Score
 from search.candidate import Candidate
@@ -28,13 +28,14 @@ class Retrained:
 
     Attributes:
         net, base: scores of the exported nets, timed in turns.
-        targets: classes of the test images.
+        targets: classes of the test images; ``groups``: theirs, if they have any.
     """
 
     seed: int
     net: Score
     base: Score
     targets: np.ndarray
+    groups: np.ndarray | None = None
 
     @property
     def ratio(self) -> Ratio:
@@ -62,7 +63,7 @@ def retrain(
     objective = Measuring(again, store, log, log)
     base, test = objective.base.scored.score, objective.base.step.test
     assert test is not None  # the baseline's step has it
-    return Retrained(seed, objective.score(candidate), base, test.targets)
+    return Retrained(seed, objective.score(candidate), base, test.targets, test.groups)
 
 
 def f1_gain(found: Sequence[Retrained]) -> Estimate:
@@ -71,7 +72,7 @@ def f1_gain(found: Sequence[Retrained]) -> Estimate:
     The test images are the same with each seed, so their share of the error does not shrink with more.
     """
     gains = [one.net.f1_test - one.base.f1_test for one in found]
-    draws = Draws.of(found[0].targets, _SAMPLES)
+    draws = Draws.of(found[0].targets, found[0].groups, _SAMPLES)
     by_images = [draws.f1(one.net.predictions_test) - draws.f1(one.base.predictions_test) for one in found]
     return estimate(gains, Noise(0.0, float(np.var(np.mean(by_images, axis=0)))))
 

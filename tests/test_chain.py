@@ -24,8 +24,9 @@ from compress.models.zoo import CheckpointModel, SearchModel, YamlModel
 from compress.net import Net, Preprocess
 from compress.predict import load
 from compress.recipe import Recipe
-from compress.report.run_folder import record
+from compress.report.run_folder import read_report, record
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.runtimes.torch_runtime import TorchRuntime
 from compress.stages.base import Context, Plan, Stage
 from compress.stages.distill import Distill
 from compress.stages.finetune import Finetune
@@ -236,7 +237,7 @@ import sys
 from compress.chain import run
 from compress.predict import load
 from compress.recipe import Recipe
-from compress.report.run_folder import record
+from compress.report.run_folder import read_report, record
 from compress.store import Store
 for step in run(Recipe.from_yaml(sys.argv[1]), store=Store(sys.argv[2])):
     print(step.label, flush=True)
@@ -399,3 +400,40 @@ def test_record_leaves_the_run_folder_from_python(
     (answer,) = load(tmp_path / "runs/tiny").predict(np.zeros((1, 16, 16, 3), np.uint8))
     assert answer[0] in {str(digit) for digit in range(10)}
     assert (tmp_path / "runs/tiny/report.html").is_file()
+
+
+def test_what_is_trained_for_one_runtime_is_not_trained_again_for_another(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    chain = _with(recipe, Prune(target=0.3, epochs=1), Finetune(epochs=1), gate="always")
+    first = _steps(chain, tmp_path)
+    other = _steps(chain.model_copy(update={"runtime": TorchRuntime()}), tmp_path)
+    assert [step.key for step in other] == [step.key for step in first]
+    assert all(step.cached for step in other)
+    assert [step.artifact for step in other] != [step.artifact for step in first]
+
+
+def test_a_run_says_what_it_was_given_and_another_one_s_folder_is_not_overwritten(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    sets = [(rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 10) for n in (60, 20, 30)]
+    short = recipe.model_copy(update={"train": TrainSpec(epochs=0)})
+    store, found = Store("store"), []
+    for seed, order in ((0, 1), (0, -1), (5, 1)):
+        data = [(images[::order], targets[::order]) for images, targets in sets]
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Conv2d(3, 10, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        given = {"model": model, "data": data, "store": store, "log": lambda line: None}
+        list(record(short, run(short, **given), store))
+        found.append(read_report("runs/tiny")["given"])
+    assert found[0] == found[1]  # the order of images is no part of it
+    assert found[0]["data"] == found[2]["data"]
+    assert found[0]["model"].startswith("Sequential ")
+    assert found[0]["model"] != found[2]["model"]
+    assert read_report("runs/tiny.1")["given"] == found[0]
+    page, text = ((tmp_path / "runs/tiny" / name).read_text() for name in ("report.html", "report.md"))
+    assert found[2]["model"] in page
+    assert f"In place of the recipe's model, from Python: {found[2]['model']}." in text
+    assert "python -m compress runs/tiny/recipe.yaml" not in page  # it would run another net

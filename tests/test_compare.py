@@ -65,6 +65,16 @@ def test_seeds_of_one_recipe_are_one_entry_with_its_mean_and_interval(make: Make
     assert "single run" in notes
 
 
+def test_runs_of_other_models_or_data_given_in_python_are_other_entries(make: Make) -> None:
+    one, two = ({"model": f"Net {name}"} for name in ("1a2b3c4d", "5e6f7a8b"))
+    runs = [make("a0", given=one), make("a1", given=one, seed=1), make("b0", given=two), make("c0")]
+    board = compare(runs)
+    assert sorted(len(entry.runs) for entry in board.entries) == [1, 1, 2]
+    assert not [note for note in board.notes if "left out" in note]
+    assert "Net 5e6f7a8b" in {entry.differs["model"] for entry in board.entries if "model" in entry.differs}
+    assert any(note.startswith("baselines differ") for note in board.notes)
+
+
 def test_by_f1_more_is_better_and_a_difference_within_the_intervals_is_a_tie(make: Make) -> None:
     runs = [make("low", f1=0.6, target=0.2), make("high", f1=0.8), make("near", f1=0.79, target=0.3)]
     board = compare(runs, by="f1_test")

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.ablation.estimates import Estimate, Noise, estimate
-from compress.paired import Draws, Points, Split
+from compress.measure.draws import Draws
+from compress.paired import Points, Split
 from compress.ratio import Z95
 from compress.spec import digest
 
@@ -42,14 +43,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one split: their classes, and a digest that equal splits share."""
+    """The images of one split: their classes, a digest that equal splits share, and their groups if any."""
 
     targets: NDArray[np.int64]
     digest: str
+    groups: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, data: ImageSet) -> Images:
-        return cls(data.targets, digest(data.targets.tolist(), data.names))
+        return cls(data.targets, digest(data.targets.tolist(), data.names), data.groups)
 
 
 @dataclass
@@ -137,7 +139,7 @@ def largest_block(seeds: Sequence[Seed], found: Sequence[set[C]]) -> tuple[list[
 
 def _draws(images: Images) -> Draws:
     """Equal images get equal samples, whichever seed asks."""
-    return Draws.of(images.targets, SAMPLES, int(images.digest[:8], 16))
+    return Draws.of(images.targets, images.groups, SAMPLES, int(images.digest[:8], 16))
 
 
 def _split(figure: Figure) -> Split:

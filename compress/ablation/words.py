@@ -35,7 +35,8 @@ def covers(ablation: Ablation) -> list[str]:
     lines = [
         "An effect is a mean over its contexts and over the seeds; chains are variants and their beginnings.",
         "Its interval is 95 % and covers the seeds (weights, augmentation, which images are val), the images "
-        "of the split (bootstrap, the same images for both chains) and the clock.",
+        "of the split (bootstrap, groups of near-duplicates whole, the same images for both chains) and the "
+        "clock.",
         "The contexts are taken as they are: other chains could show another effect.",
         "Each effect and each interaction has its interval to itself: of twenty that are nothing, one is "
         "taken for something.",

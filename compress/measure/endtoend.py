@@ -97,11 +97,12 @@ class Agreement:
     f1_difference: Interval
 
     @classmethod
-    def of(cls, targets: np.ndarray, reference: np.ndarray, fast: np.ndarray) -> Agreement:
-        """From true classes and the two paths' labels, int N each."""
-        return cls(
-            float((reference == fast).mean()), len(targets), f1_difference_interval(targets, fast, reference)
-        )
+    def of(
+        cls, targets: np.ndarray, reference: np.ndarray, fast: np.ndarray, groups: np.ndarray | None = None
+    ) -> Agreement:
+        """From true classes, the two paths' labels, and the images' groups if they have any, int N each."""
+        change = f1_difference_interval(targets, fast, reference, groups=groups)
+        return cls(float((reference == fast).mean()), len(targets), change)
 
     @property
     def ok(self) -> bool:

@@ -1,9 +1,4 @@
-"""How right a model is: macro F1 on its own outputs, with intervals by stratified bootstrap.
-
-The bootstrap keeps the number of images of each class (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 8): drawing with replacement inside a class is drawing that class's row of
-the confusion matrix from a multinomial, so no image is touched again.
-"""
+"""How right a model is: macro F1 on its own outputs, with intervals by stratified bootstrap (``Draws``)."""
 
 from __future__ import annotations
 
@@ -16,10 +11,10 @@ from numpy.typing import NDArray
 
 from compress.data.images import ImageSet
 from compress.errors import CompressError
+from compress.measure.draws import Draws, Floats
 from compress.ratio import Ratio
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 
@@ -73,14 +68,25 @@ def evaluate(
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         raise CompressError(f"the model gave NaN or infinite logits for {bad} of {len(data)} images")
-    found = quality(data.targets, logits.argmax(axis=1), data.labels, samples=samples, seed=seed)
+    said = logits.argmax(axis=1)
+    found = quality(data.targets, said, data.labels, groups=data.groups, samples=samples, seed=seed)
     return replace(found, ece=calibration_error(logits, data.targets))
 
 
 def quality(
-    targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str], *, samples: int = 2000, seed: int = 0
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    labels: Sequence[str],
+    *,
+    groups: np.ndarray | None = None,
+    samples: int = 2000,
+    seed: int = 0,
 ) -> Quality:
-    """Quality of class indices ``predictions`` (int N) against ``targets`` (int N)."""
+    """Quality of class indices ``predictions`` (int N) against ``targets`` (int N).
+
+    Args:
+        groups: int N or None, as for ``Draws``.
+    """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
     every = np.arange(len(labels))
@@ -93,9 +99,7 @@ def quality(
         accuracy=float(accuracy_score(targets, predictions)),
         n=len(targets),
         confusion=tuple(tuple(int(c) for c in row) for row in confusion),
-        interval=_percentiles(
-            _resampled_f1(len(labels), targets, predictions, samples=samples, seed=seed)[0]
-        ),
+        interval=_percentiles(Draws.of(targets, groups, samples, seed).f1(predictions)),
         predictions=np.asarray(predictions, dtype=np.int64),
     )
 
@@ -126,13 +130,13 @@ def f1_difference_interval(
     predictions: np.ndarray,
     base_predictions: np.ndarray,
     *,
+    groups: np.ndarray | None = None,
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval:
     """95 % interval of macro F1 minus the base's, both on the same resampled images (paired)."""
-    classes = _classes(targets, predictions, base_predictions)
-    mine, base = _resampled_f1(classes, targets, predictions, base_predictions, samples=samples, seed=seed)
-    return _percentiles(mine - base)
+    draws = Draws.of(targets, groups, samples, seed)
+    return _percentiles(draws.f1(predictions) - draws.f1(base_predictions))
 
 
 class Scorer(Protocol):
@@ -153,6 +157,7 @@ def score_interval(
     base_time: float = 1.0,
     macs: float | None = None,
     base_macs: float | None = None,
+    groups: np.ndarray | None = None,
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval:
@@ -166,9 +171,10 @@ def score_interval(
         ratio: time divided by the baseline's.
         base_time: the baseline's time, needed only when ``metric`` states a ``time_base``.
         macs, base_macs: multiply-accumulates, needed only by a metric that counts them.
+        groups: int N or None, as for ``Draws``.
     """
-    classes = _classes(targets, predictions, base_predictions)
-    mine, base = _resampled_f1(classes, targets, predictions, base_predictions, samples=samples, seed=seed)
+    draws = Draws.of(targets, groups, samples, seed)
+    mine, base = draws.f1(predictions), draws.f1(base_predictions)
     times = base_time * ratio.drawn(samples, seed)
     points = [
         metric.with_base(f1=float(b), time=base_time, macs=base_macs).points(
@@ -179,35 +185,6 @@ def score_interval(
     return _percentiles(np.asarray(points))
 
 
-def _classes(*indices: np.ndarray) -> int:
-    return 1 + max(int(np.max(i)) for i in indices)
-
-
 def _percentiles(values: Floats) -> Interval:
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _resampled_f1(
-    classes: int, targets: np.ndarray, *predictions: np.ndarray, samples: int, seed: int
-) -> tuple[Floats, ...]:
-    """Macro F1 of each model over ``samples`` stratified bootstrap samples, the same for all models."""
-    rng = np.random.default_rng(seed)
-    joint = np.stack([targets, *predictions], axis=1)
-    confusion = np.zeros((len(predictions), samples, classes, classes), dtype=np.int64)
-    for target in np.unique(targets):
-        outcomes, counts = np.unique(joint[targets == target], axis=0, return_counts=True)
-        drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=samples)  # samples x outcomes
-        for model in range(len(predictions)):
-            for outcome, column in zip(outcomes[:, 1 + model], drawn.T, strict=True):
-                confusion[model, :, target, outcome] += column
-    return tuple(_macro_f1(c) for c in confusion)
-
-
-def _macro_f1(confusion: Ints) -> Floats:
-    """Of samples x C x C confusion matrices; classes in neither row nor column do not count."""
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    size = confusion.sum(axis=1) + confusion.sum(axis=2)  # predicted + true
-    per_class = 2 * hits / np.maximum(size, 1)
-    macro: Floats = per_class.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1)
-    return macro

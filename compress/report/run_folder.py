@@ -185,7 +185,8 @@ def _change_of_f1(baseline: Step, final: Step) -> tuple[float, float] | None:
     if baseline.test is None or baseline.score is None or final.score is None:
         return None
     before, after = baseline.score.predictions_test, final.score.predictions_test
-    return f1_difference_interval(baseline.test.targets, np.asarray(after), np.asarray(before))
+    test = baseline.test
+    return f1_difference_interval(test.targets, np.asarray(after), np.asarray(before), groups=test.groups)
 
 
 def _test(baseline: Step) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ class Plan:
         what: the decisions (ranks, widths, ...).
         notes: lines for a person: what is touched, how far, why not the rest.
         skip: a reason not to run at all; the step is then reported as skipped.
-        measured: whether a timing on this machine decided; the machine then enters the key.
+        measured: whether a timing on this machine decided; machine and runtime then enter the key.
     """
 
     what: dict[str, Any] = field(default_factory=dict)
@@ -157,7 +157,8 @@ class Stage(Spec, ABC):
 
     @abstractmethod
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
-        """Do it. Owns ``net`` (a copy); deterministic given the plan and ``ctx.seed``."""
+        """Do it. Owns ``net`` (a copy); deterministic given the plan and ``ctx.seed``: what ``ctx.bench``
+        says belongs into the plan, as a net is stored for all runtimes."""
 
 
 def _retry_problems(stage: Stage, retry: tuple[float, ...]) -> list[InitErrorDetails]:

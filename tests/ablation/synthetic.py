@@ -10,8 +10,8 @@ import numpy as np
 
 from compress.ablation.contrasts import Chain, Images, Measured, Seed
 from compress.ablation.variants import Link
+from compress.measure.draws import Draws
 from compress.measure.score import F1Time
-from compress.paired import Draws
 from compress.ratio import Ratio
 from compress.step import Base, Latency, Score, Step
 

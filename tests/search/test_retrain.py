@@ -200,5 +200,9 @@ def test_means_and_intervals(once: tuple[Retrained, Retrained, list[str]]) -> No
     alone = [several[0]]  # no scatter: the test images and the clock are known all the same
     assert f1_gain(alone).low < f1_gain(alone).mean
     assert time_ratio(alone).low == pytest.approx(0.36, abs=0.02)
+    targets = alone[0].targets
+    nth = np.array([np.sum(targets[:i] == target) for i, target in enumerate(targets)])
+    shots = replace(alone[0], groups=100 * targets + nth // 4)  # what is right for one of four is for all
+    assert f1_gain([shots]).low < f1_gain(alone).low
     same = [scored(once[0], 0, 1.0)] * 3
     assert f1_gain(same).has_zero

@@ -108,6 +108,7 @@ def report(**more: Any) -> dict[str, Any]:
     rows = [step.to_dict() for step in STEPS]
     return {
         "recipe": Recipe(name="tiny").canonical(),
+        "given": {},
         "machine": {
             "id": "m1",
             "cpu": "a CPU",

@@ -74,6 +74,7 @@ class RunFolder:
         if before != given:
             self.moved = move_aside(self.path)
             folders.claim(self.path, self.recipe.to_yaml())
+            self.log(f"the run of that name with another model or other data given to it is now {self.moved}")
 
     def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
         """Write each step down as it passes; the report once all stages are done, again after a control."""

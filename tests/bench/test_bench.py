@@ -1,17 +1,21 @@
-"""Timing exported models where they are to run: nothing but a runtime, numpy and Pillow is there."""
+"""Timing exported models where they are to run: nothing but requirements-device.txt is there."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from tinynet import tiny_net
 from torch import nn
@@ -27,9 +31,6 @@ from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.runtimes.openvino_runtime import OpenvinoRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
-ABSENT = (
-    "torch torchvision torch_pruning lightning_fabric onnx onnxscript sklearn cv2 tensorly matplotlib jinja2"
-)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,37 @@ def command(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def absent() -> set[str]:
+    """What imports of a whole installation fail on a device. One of the models is for OpenVINO."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    there = set(named((ROOT / "requirements-device.txt").read_text())) | {"openvino", "typing-extensions"}
+    missing = set(named(config["options"]["install_requires"])) - there
+    owners = packages_distributions()
+    return {top for top, names in owners.items() if {canonicalize_name(name) for name in names} & missing}
+
+
+def named(text: str) -> dict[str, Requirement]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def test_a_device_needs_the_same_versions() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    whole = named(config["options"]["install_requires"])
+    for name, requirement in named((ROOT / "requirements-device.txt").read_text()).items():
+        assert str(requirement) == str(whole[name])
+    assert {"torch", "cv2", "sklearn", "optuna", "onnx"} <= absent()
+
+
 @pytest.fixture(scope="module")
 def on_a_device(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """What the command prints where most of our packages are not installed."""
-    absent = tmp_path_factory.mktemp("absent")
-    for package in ABSENT.split():
-        (absent / f"{package}.py").write_text(f"raise ImportError('{package} is not there')\n")
-    done = command(models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=str(absent))
+    shadow = tmp_path_factory.mktemp("absent")
+    for package in absent():
+        (shadow / f"{package}.py").write_text(f"raise ImportError('{package} is not there')\n")
+    done = command(models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=str(shadow))
     assert done.returncode == 0, done.stderr
     return Bench.model_validate(json.loads(done.stdout))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,14 @@ from compress.report.figures import write_figures
 from compress.report.marks import Dot, Figure, Line, Text
 from search.choose import COSTS
 from search.records import BASE, Record, front
+from search.spec import DIRECTIONS, ObjectiveName
 
 if TYPE_CHECKING:
     import optuna
 
     from search.spec import StudySpec
+
+    Target = Callable[[optuna.trial.FrozenTrial], float]
 
 _UNITS = {"ms": "milliseconds an image", "params": "parameters", "macs": "multiply-accumulates"}
 
@@ -104,16 +107,23 @@ def _optunas(folder: Path, spec: StudySpec, study: optuna.Study) -> None:
             save(history, f"history-{name}")
             if _can_weigh(done, i):
                 weighed = draw.plot_param_importances(
-                    study, target=target if several else None, target_name=name
+                    study, target=_lower(target, name) if several else None, target_name=name
                 )
                 save(weighed, f"importances-{name}")
         if 2 <= len(spec.objectives) <= 3:
             save(draw.plot_pareto_front(study, target_names=list(spec.objectives)), "front")
 
 
+def _lower(target: Target, name: ObjectiveName) -> Target:
+    """The objective's values as Optuna weighs parameters by them: with a target it takes lower as better,
+    whatever the study's directions."""
+    return target if DIRECTIONS[name] == "minimize" else lambda trial: -target(trial)
+
+
 def _can_weigh(done: Sequence[optuna.trial.FrozenTrial], objective: int) -> bool:
-    """Importances need a value that varies, and a parameter that all trials have and that varies."""
+    """Importances need values that vary: of the objective, and of a parameter, whether all trials have it or
+    not."""
     if len(done) < 4 or len({trial.values[objective] for trial in done}) < 2:
         return False
-    common = set.intersection(*(set(trial.params) for trial in done))
-    return any(len({trial.params[name] for trial in done}) > 1 for name in common)
+    drawn = {(name, value) for trial in done for name, value in trial.params.items()}
+    return len(drawn) > len({name for name, _ in drawn})

@@ -48,8 +48,10 @@ def run(spec: StudySpec) -> None:
                 f"none of {len(records)} candidates was evaluated; see {folder.path}/trials.csv"
             )
         if not comparable(records):
+            tuned = sum(bool(record.shared) for record in records)
+            which = f"{tuned} fine-tuned finalists" if tuned else f"{evaluated} evaluated candidates"
             raise CompressError(
-                f"all {evaluated} evaluated candidates are beyond the limits as measured, so none is best; "
+                f"all {which} are beyond the limits as measured, so none is best; "
                 f"see {folder.path}/trials.csv"
             )
 

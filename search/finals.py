@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from compress.errors import CompressError, os_error
 from search.candidate import Candidate
 from search.choose import choices
-from search.records import BASE, MEASURED, TIME_MS, Record, front
+from search.records import BASE, MEASURED, TIME_MS, Record, comparable, front
 from search.spec import DIRECTIONS, StudySpec
 
 if TYPE_CHECKING:
@@ -42,47 +42,66 @@ def records_of(study: optuna.Study) -> list[Record]:
 def finish(
     spec: StudySpec, study: optuna.Study, objective: Finishing, folder: Path, log: Callable[[str], None]
 ) -> None:
-    """Fine-tune the finalists that are not yet, and leave the best as ``folder/best-score.pt``.
+    """Fine-tune the best candidates until there are as many finalists as the study asks for, and leave the
+    best as ``folder/best-score.pt``.
 
     Their limits are looked at again: their times are measured, those before may have been predicted. One that
-    fails is left out, and tried again by the next call.
+    is beyond them makes room for the next. One that fails keeps its place, for the next call to try it again.
     """
     from compress.models.checkpoint import save_net
 
-    ranked = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
+    assert spec.one_shot is not None
+    candidates = [Record.of_trial(trial) for trial in study.get_trials(deepcopy=False)]
     finals, file = dict(study.user_attrs.get(_FINALS, {})), folder / "best-score.pt"
     bounds = spec.limits.bounds(lambda: study.user_attrs[BASE]["ms"]) if spec.limits else {}
-    for record in finalists(spec, ranked):
-        if str(record.number) in finals or record.candidate is None:
-            continue
-        try:
-            found = objective.finish(record.candidate)
-        except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
-            if os_error(error) is not None:
-                raise  # a full disk is not the finalist's fault
-            log(f"finalist {record.number}: failed: {error}")
-            continue
-        feasible = all(found[name] <= bound for name, bound in bounds.items())
-        finals[str(record.number)] = {**found, "feasible": feasible}
-        file.unlink(missing_ok=True)  # of fewer finalists: a Ctrl-C must not leave it beside another's best-*
-        study.set_user_attr(_FINALS, finals)
-        shared = f"{record.measured['f1']:.3f} with shared weights"
-        beyond = "" if feasible else ", beyond the limits"
-        log(f"finalist {record.number}: F1 val {found['f1']:.3f} ({shared}), {found['ms']:.3f} ms{beyond}")
+    places = spec.one_shot.finalists
+    for record in ranked(spec, candidates):
+        if not places:
+            break
+        key = str(record.number)
+        if key not in finals and (found := _measured(objective, record, log)) is not None:
+            feasible = all(found[name] <= bound for name, bound in bounds.items())
+            finals[key] = {**found, "feasible": feasible}
+            file.unlink(missing_ok=True)  # a Ctrl-C must not leave it beside another's best-*
+            study.set_user_attr(_FINALS, finals)
+            log(_line(record, found, feasible))
+        places -= key not in finals or finals[key]["feasible"]
     best = choices(spec, records_of(study)).get("score")
     if best is not None and best.candidate is not None and best.shared:
         save_net(objective.finished(best.candidate), file)
-    else:  # no finalist is there, or within the limits
-        file.unlink(missing_ok=True)
+        return
+    file.unlink(missing_ok=True)
+    if best is not None:
+        log("no finalist could be fine-tuned: which nets are best is by their shared weights alone")
 
 
-def finalists(spec: StudySpec, records: Sequence[Record]) -> list[Record]:
-    """Whom to fine-tune: the best by each rule, then others of the front, by score."""
+def ranked(spec: StudySpec, records: Sequence[Record]) -> list[Record]:
+    """In which order to fine-tune: the best by each rule, then the rest of the front, then all others."""
+
+    def by_score(some: Sequence[Record]) -> list[Record]:
+        return sorted(some, key=lambda record: (record.measured["score"], record.number))
+
     names: dict[str, str] = {name: DIRECTIONS[name] for name in spec.objectives}
-    others = sorted(front(records, names), key=lambda record: record.measured["score"])
-    chosen = {record.number: record for record in [*choices(spec, records).values(), *others]}
-    assert spec.one_shot is not None
-    return list(chosen.values())[: spec.one_shot.finalists]
+    rest = [*by_score(front(records, names)), *by_score(comparable(records))]
+    return list({record.number: record for record in [*choices(spec, records).values(), *rest]}.values())
+
+
+def _measured(objective: Finishing, record: Record, log: Callable[[str], None]) -> dict[str, float] | None:
+    """The fine-tuned candidate's; None where that fails."""
+    assert record.candidate is not None  # it was evaluated
+    try:
+        return objective.finish(record.candidate)
+    except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
+        if os_error(error) is not None:
+            raise  # a full disk is not the finalist's fault
+        log(f"finalist {record.number}: failed: {error}")
+        return None
+
+
+def _line(record: Record, found: dict[str, float], feasible: bool) -> str:
+    shared = f"{record.measured['f1']:.3f} with shared weights"
+    beyond = "" if feasible else ", beyond the limits"
+    return f"finalist {record.number}: F1 val {found['f1']:.3f} ({shared}), {found['ms']:.3f} ms{beyond}"
 
 
 def _finished(record: Record, found: dict[str, float] | None) -> Record:

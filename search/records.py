@@ -108,9 +108,10 @@ def counted(records: Iterable[Record]) -> int:
 
 def comparable(records: Iterable[Record]) -> list[Record]:
     """Those evaluated within all limits; where some were fine-tuned only these, as an F1 with shared weights
-    says nothing beside one with a net's own."""
-    found = [record for record in records if record.outcome == "evaluated" and record.feasible]
-    return [record for record in found if record.shared] or found
+    says nothing beside one with a net's own: none, where these are all beyond the limits."""
+    found = [record for record in records if record.outcome == "evaluated"]
+    tuned = [record for record in found if record.shared]
+    return [record for record in tuned or found if record.feasible]
 
 
 def front(records: Iterable[Record], names: Mapping[str, str]) -> list[Record]:

@@ -96,7 +96,12 @@ class OneShotSpec(Spec):
         None, ge=1, description="Of the supernet; left out, five times those of `train`, which says the rest."
     )
     subnets: int = Field(2, ge=0, description="Drawn nets in each step, beside the largest and the smallest.")
-    finalists: int = Field(3, ge=1, description="Best candidates, fine-tuned and measured at the end.")
+    finalists: int = Field(
+        3,
+        ge=1,
+        description="Best candidates, fine-tuned and measured at the end; one beyond a limit as measured "
+        "makes room for the next.",
+    )
     finetune: int = Field(15, ge=1, description="Epochs of each of them.")
 
 

@@ -13,7 +13,7 @@ from tinynet import TINY_FILE, tiny_net
 from compress import Recipe
 from compress.__main__ import main as compress
 from compress.errors import CompressError, InputError
-from search import finals
+from search import command, finals
 from search.__main__ import main
 from search.candidate import Candidate
 from search.choose import choices
@@ -144,6 +144,69 @@ def test_a_finalist_whose_measured_time_is_beyond_the_limits_is_no_choice(
     assert bool(fine) == (slower < 2) == (tmp_path / "best-score.pt").exists()
     best = choices(spec, finals.records_of(once.study)).get("score")
     assert best in fine or (best is None and not fine)
+
+
+class _SomeSlower(_Finishing):
+    """Than was expected: those that are ``slow``."""
+
+    slow: frozenset[str] = frozenset()
+
+    def finish(self, candidate: Candidate) -> dict[str, float]:
+        self.slower = 99.0 if candidate.key in self.slow else 1.0
+        return super().finish(candidate)
+
+
+def test_finalists_beyond_the_limits_make_room_for_the_next(tmp_path: Path) -> None:
+    spec = study_spec(one_shot={"finalists": 2}, trials=8, limits={"ms": 0.3})
+    objective, lines = _SomeSlower(spec, tmp_path / "diary"), list[str]()
+    once = loop(spec, tmp_path, objective)
+    once.run()
+    order = finals.ranked(spec, finals.records_of(once.study))
+    objective.slow = frozenset(str(record.key) for record in order[:3])
+    for _ in range(2):  # the second knows all of them
+        finals.finish(spec, once.study, objective, tmp_path, lines.append)
+    assert objective.finishes == len(lines) == 5
+    tuned = {record.number: record.feasible for record in finals.records_of(once.study) if record.shared}
+    assert tuned == {record.number: record.key not in objective.slow for record in order[:5]}
+    assert (tmp_path / "best-score.pt").exists()
+    assert choices(spec, finals.records_of(once.study))["score"].feasible
+
+
+@pytest.mark.parametrize("objectives", [["f1"], ["score"]])
+def test_one_objective_has_as_many_finalists(tmp_path: Path, objectives: list[str]) -> None:
+    """Although its front is one net."""
+    spec = study_spec(one_shot={"finalists": 5}, trials=8, objectives=objectives)
+    objective = _Finishing(spec, tmp_path / "diary")
+    once = loop(spec, tmp_path, objective)
+    once.run()
+    finals.finish(spec, once.study, objective, tmp_path, lambda line: None)
+    assert objective.finishes == 5
+
+
+def test_when_no_finalist_can_be_fine_tuned_it_is_said(tmp_path: Path) -> None:
+    spec = study_spec(one_shot={"finalists": 2}, trials=4)
+    objective, lines = _Finishing(spec, tmp_path / "diary"), list[str]()
+    objective.fails_after, objective.error = 0, CompressError
+    once = loop(spec, tmp_path, objective)
+    once.run()
+    finals.finish(spec, once.study, objective, tmp_path, lines.append)
+    assert lines[2:] == [
+        "no finalist could be fine-tuned: which nets are best is by their shared weights alone"
+    ]
+
+
+def test_no_net_is_best_where_all_finalists_are_beyond_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that failed before it was fine-tuned, and so is not known to be beyond them."""
+    monkeypatch.chdir(tmp_path)
+    spec = study_spec(one_shot={"finalists": 1}, trials=4, limits={"ms": 0.3})
+    objective = _Finishing(spec, tmp_path / "diary")
+    objective.slower, objective.fails_after, objective.error = 99.0, 3, CompressError
+    monkeypatch.setattr("search.command.objective_of", lambda spec, log, note: objective)
+    with pytest.raises(CompressError, match="all 3 fine-tuned finalists are beyond the limits as measured"):
+        command.run(spec)
+    assert not list((tmp_path / "runs/fast").glob("best-*"))
 
 
 @pytest.mark.parametrize(

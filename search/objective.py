@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from compress.train import TrainSpec
 
 _PROXY_IMAGES = 32
+_SCORED_BY = "scored_by"  # of the study's baseline: what the metric compares with
 
 
 @dataclass
@@ -40,8 +41,9 @@ class Measuring:
     compared, F1 is that of the float net: it need not be exported for that.
 
     ``ms`` is the baseline's median times the paired ratio of both: times of different moments do not compare.
-    The median is the one that the study began with, and so is the runtime: a store that was deleted, another
-    version of a package or another machine must not shift later trials beside earlier ones.
+    The median is the one that the study began with, and so are the runtime and what scores compare with: a
+    store that was deleted, another version of a package or another machine must not shift later trials beside
+    earlier ones.
 
     Equal candidates with equal trainings have equal keys in ``store``, so a killed training goes on from its
     last epoch, and a finished one is never repeated.
@@ -70,8 +72,9 @@ class Measuring:
         return Lab.start(recipe, store=self.store, log=self.log)
 
     def baseline_values(self) -> dict[str, Any]:
-        """As of a candidate, and the ``runtime`` that was resolved on it."""
-        return {**self._values(self.base.scored.score), "runtime": self._scorer.runtime}
+        """As of a candidate, the ``runtime`` that was resolved on it, and what scores compare with."""
+        values = self._values(self.base.scored.score)
+        return {**values, "runtime": self._scorer.runtime, _SCORED_BY: self._scored_by}
 
     def take_up(self, base: Mapping[str, Any]) -> None:
         self._known = base
@@ -211,7 +214,7 @@ class Measuring:
             "ms": self._base_ms * score.latency.ratio,
             "params": score.params,
             "macs": score.macs,
-            "score": score.points_val,
+            "score": self._points(score.f1_val, score.time.median, score.macs),
             **self._whole_ms(score.end_to_end_ratio.median),
             "f1_test": score.f1_test,  # decides nothing
             "ms_low": self._base_ms * score.latency.ratio_interval[0],
@@ -230,18 +233,35 @@ class Measuring:
 
     def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:
         """With the metric's points, the model's time standing in for what the metric times."""
+        ratio = costs["ms"] / self._base_ms
+        points = self._points(f1, self._scored_by["own"] * ratio, costs["macs"])
+        return {**costs, "f1": f1, "score": points, **self._whole_ms(ratio)}
+
+    def _points(self, f1: float, ratio: float, macs: float) -> float:
+        """By the metric; ``ratio`` is of the times that it counts, to what it compares with."""
+        base = self._scored_by
+        metric = self.spec.metric.with_base(f1=base["f1"], time=base["time"], macs=base["macs"])
+        return metric.points(f1=f1, time=base["time"] * ratio, macs=macs)
+
+    @property
+    def _scored_by(self) -> Mapping[str, Any]:
+        """F1, time and macs that the metric compares with, and the baseline's ``own`` time relative to that.
+
+        Studies that began without a note of it go by what this process measured.
+        """
+        if _SCORED_BY in self._known:
+            noted: Mapping[str, Any] = self._known[_SCORED_BY]
+            return noted
         own = self.base.scored.score
         base = own.base
-        metric = self.spec.metric.with_base(f1=base.f1_val, time=base.time_ms, macs=base.macs)
-        time = base.time_ms * own.time.median * costs["ms"] / self._base_ms
-        points = metric.points(f1=f1, time=time, macs=costs["macs"])
-        return {**costs, "f1": f1, "score": points, **self._whole_ms(costs["ms"] / self._base_ms)}
+        return {"f1": base.f1_val, "time": base.time_ms, "macs": base.macs, "own": own.time.median}
 
     def _whole_ms(self, ratio: float) -> dict[str, float]:
         """From photo to label, ``ratio`` of the baseline's time, where that is the time that counts."""
         if self.spec.metric.time == "model":
             return {}
-        return {TIME_MS: self.base.scored.score.end_to_end_ms * ratio}
+        known = self._known.get(TIME_MS)
+        return {TIME_MS: (self.base.scored.score.end_to_end_ms if known is None else known) * ratio}
 
 
 def _silent(line: str) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 from tinynet import same, state
 
 from compress.data.images import ImageSet
+from compress.measure.score import F1Time
 from compress.net import Net
 from compress.runtimes.auto import AutoRuntime
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
@@ -113,6 +114,33 @@ def test_later_trials_stand_beside_the_baseline_that_the_study_began_with(
     objective.take_up({"ms": 5000.0, "runtime": "onnxruntime"})
     assert objective._base_lab.recipe.runtime == OnnxRuntime()
     assert 500 < objective.costs(net(16), needed=True)["ms"] < 50_000
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
+def test_scores_compare_with_the_baseline_that_the_study_began_with(study: tuple[StudySpec, Store]) -> None:
+    """Not with the F1 and the time of one that was trained and timed again, as in another store."""
+    spec, store = study
+    spec = spec.model_copy(update={"seed": 7, "metric": F1Time(time="end_to_end")})
+
+    def measured(base: dict[str, Any] | None = None) -> list[dict[str, float]]:
+        objective = Measuring(spec, store, _nothing, _nothing)
+        if base is not None:
+            objective.take_up(base)
+        return [objective.evaluate(net(8)), objective._with_score(0.8, {"ms": noted["ms"] / 2, "macs": 1e6})]
+
+    began = Measuring(spec, store, _nothing, _nothing)
+    noted = began.baseline_values()
+    assert noted["score"] == 1.0
+    found = measured()
+    assert found[0]["score"] == began.score(net(8)).points_val
+    worse = {**noted["scored_by"], "f1": noted["scored_by"]["f1"] / 2}
+    later = measured({**noted, "scored_by": worse, "time_ms": 3 * noted["time_ms"]})
+    for one, other in zip(found, later, strict=True):
+        assert other["score"] < one["score"]  # its F1 is further above that of the study's baseline
+        assert other["time_ms"] == pytest.approx(3 * one["time_ms"])
+        assert {**one, "score": 0, "time_ms": 0} == {**other, "score": 0, "time_ms": 0}
+    old = {name: value for name, value in noted.items() if name not in ("scored_by", "time_ms")}
+    assert measured(old) == found  # of a study that an earlier version began: what is there now
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")

@@ -70,3 +70,12 @@ def test_a_requirement_of_time_is_about_the_time_that_the_metric_counts() -> Non
     within = replace(slow, measured={**slow.measured, "time_ms": 1.5})
     assert choices(study_spec(metric=metric), [slow_photos, within])["constraint"].number == 1
     assert choices(study_spec(metric=metric), [fast, slow])["constraint"].number == 0  # the model's, if alone
+
+
+def test_of_those_that_meet_a_requirement_the_fastest_by_that_time_is_taken() -> None:
+    metric = {"kind": "f1_time", "time": "end_to_end", "require": {"f1": 0.7}}
+    small, large = record(0, 0.9, 0.1), record(1, 0.9, 0.2)
+    large_photos = replace(small, measured={**small.measured, "time_ms": 2.5})
+    small_photos = replace(large, measured={**large.measured, "time_ms": 1.5})
+    assert choices(study_spec(metric=metric), [large_photos, small_photos])["constraint"].number == 1
+    assert choices(study_spec(metric=metric), [small, large])["constraint"].number == 0

@@ -55,6 +55,12 @@ def os_error(error: BaseException) -> OSError | None:
     return behind if wraps and isinstance(behind, OSError) else None
 
 
+def of_system(error: OSError) -> str:
+    """The system's error in one line: where, and what."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 def told(error: Exception) -> str:
     """An error in one line; ours say what they mean, others begin with what they are."""
     if isinstance(error, CompressError):

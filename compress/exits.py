@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from compress.errors import CompressError, InputError, os_error
+from compress.errors import CompressError, InputError, of_system, os_error
 
 _INTERRUPTED = "interrupted: the same command goes on from here"
 
@@ -48,6 +48,5 @@ def _told(error: Exception) -> tuple[Sequence[str], int]:
     if type(error).__name__ == "Abort":
         return [_INTERRUPTED], 130
     if (failed := os_error(error)) is not None:
-        where = f"{failed.filename}: " if failed.filename else ""
-        return [f"error: {where}{failed.strerror or failed}"], 1
+        return [f"error: {of_system(failed)}"], 1
     return [f"internal error, please report: {type(error).__name__}: {error} (--debug shows where)"], 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, of_system, os_error, told
 from search import finals, outputs
 from search.claims import Claims
 from search.clock import Clock
@@ -139,5 +141,16 @@ def _worker(
         ended.put(("input", error.problems))
     except CompressError as error:
         ended.put(("failed", (str(error),)))
+    except Exception as error:
+        ended.put(("failed", (_unexpected(error, folder),)))
     except KeyboardInterrupt:
         ended.put(("interrupted", ()))
+
+
+def _unexpected(error: Exception, folder: StudyFolder) -> str:
+    """What no candidate is to blame for, in a line; its traceback is for the log file."""
+    with suppress(OSError):  # the disk may be full
+        folder.log(traceback.format_exc().rstrip())
+    if (failed := os_error(error)) is not None:
+        return of_system(failed)
+    return f"a worker ended: {told(error)} ({folder.path}/log.txt shows where)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import fast_objective
 import pytest
 import torch  # loaded with this module, before a worker's first line, as what a real worker is called with
 from fast_objective import Fast, loop, study_spec
+from optuna.exceptions import StorageInternalError
 
-from search.conduct import conduct
+from compress.errors import CompressError
+from search.candidate import Candidate
+from search.conduct import Make, conduct
 from search.folder import StudyFolder
 from search.records import Record
 from search.spec import StudySpec
@@ -47,6 +51,48 @@ def test_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     told = [line for line in (tmp_path / "diary").read_text().splitlines() if line.startswith("threads")]
     assert told[1:] == [f"threads {share}"] * 2  # the first is this process
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+class _Full(Fast):
+    def evaluate(self, candidate: object) -> dict[str, float]:
+        raise OSError(errno.ENOSPC, "No space left on device", "store/net.pt")
+
+
+class _Unstored(Fast):
+    """As where Optuna cannot write a trial."""
+
+    def sample(self, trial: object) -> Candidate:
+        raise StorageInternalError("the commit failed\nfor a reason")
+
+
+def _full(spec: StudySpec, log: object, note: object) -> Fast:
+    return _Full(spec, Path(os.environ["FAST_DIARY"]))
+
+
+def _unstored(spec: StudySpec, log: object, note: object) -> Fast:
+    return _Unstored(spec, Path(os.environ["FAST_DIARY"]))
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (_full, "store/net.pt: No space left on device"),
+        (
+            _unstored,
+            "a worker ended: StorageInternalError: the commit failed (runs/fast/log.txt shows where)",
+        ),
+    ],
+)
+def test_what_ends_a_worker_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], make: Make, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
+    with StudyFolder.open(study_spec(trials=2, workers=2)) as folder, pytest.raises(CompressError) as told:
+        conduct(study_spec(trials=2, workers=2), folder, make, folder.log)
+    assert str(told.value) == line
+    assert "Traceback" in (folder.path / "log.txt").read_text()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_trial_that_is_run_again_keeps_its_proxy(tmp_path: Path) -> None:

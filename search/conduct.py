@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +24,14 @@ from search.storage import open_study
 from search.study import Loop
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
 
     import optuna
 
 Log = Callable[[str], None]
 Make = Callable[[StudySpec, Log, Log], Objective]
+_GRACE_S = 5.0  # for workers to end by themselves
 
 
 def conduct(
@@ -101,9 +105,8 @@ def _side_by_side(spec: StudySpec, folder: StudyFolder, make: Make) -> str | Non
     try:
         for worker in workers:
             worker.join()
-    except KeyboardInterrupt:  # they got it, too: each queues its trial again
-        for worker in workers:
-            worker.join()
+    except KeyboardInterrupt:
+        _interrupt(workers)
         raise
     said = [ended.get() for _ in workers if not ended.empty()]
     for kind, problems in said:
@@ -115,6 +118,19 @@ def _side_by_side(spec: StudySpec, folder: StudyFolder, make: Make) -> str | Non
         codes = ", ".join(str(worker.exitcode) for worker in workers)
         raise CompressError(f"a worker died (exit codes {codes}); the same command goes on from here")
     return next((problems[0] for kind, problems in said if kind == "stopped"), None)
+
+
+def _interrupt(workers: Sequence[BaseProcess]) -> None:
+    """After a Ctrl-C, which they got, too: each queues its trial again. What was sent to this process alone,
+    as by ``kill -INT``, is passed on."""
+    over = time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.join(max(0.0, over - time.monotonic()))
+    for worker in workers:
+        if worker.is_alive() and worker.pid is not None:
+            os.kill(worker.pid, signal.SIGINT)
+    for worker in workers:
+        worker.join()
 
 
 def _worker(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import fast_objective
@@ -93,6 +96,31 @@ def test_what_ends_a_worker_is_told_in_a_line(
     assert str(told.value) == line
     assert "Traceback" in (folder.path / "log.txt").read_text()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def _slow(spec: StudySpec, log: object, note: object) -> Fast:
+    return Fast(spec, Path(os.environ["FAST_DIARY"]), seconds=20.0)
+
+
+def test_an_interrupt_of_the_first_process_alone_ends_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
+    monkeypatch.setattr("search.conduct._GRACE_S", 0.1)
+    spec = study_spec(trials=2, workers=2)
+
+    def press() -> None:
+        diary = tmp_path / "diary"
+        while not diary.exists() or diary.read_text().count("begin") < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    with StudyFolder.open(spec) as folder, pytest.raises(KeyboardInterrupt):
+        conduct(spec, folder, _slow, folder.log)
+    records = [Record.of_trial(trial) for trial in open_study(spec, folder.path).get_trials()]
+    assert [record.outcome for record in records] == ["interrupted"] * 2 + [None] * 2  # queued again
 
 
 def test_a_trial_that_is_run_again_keeps_its_proxy(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def open_study(spec: StudySpec, folder: Path) -> optuna.Study:
         raise InputError(f"storage: {spec.storage}: {error}") from error
     known = study.user_attrs.get(_KEY)
     if known is None:
-        study.set_user_attr(_KEY, spec.identity)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(spec.objectives))
+        study.set_user_attr(_KEY, spec.identity)  # the last: after a kill in between all is done again
     elif known != spec.identity:
         raise InputError(
             f"storage: {spec.storage} holds another study of the name {spec.name}: set name or storage"

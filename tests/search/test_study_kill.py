@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import fast_objective
+import optuna
 import pytest
 from fast_objective import Fast, finished, loop, study_spec
 
@@ -53,6 +54,21 @@ def test_no_finished_trial_is_lost_and_none_repeated(tmp_path: Path, storage: st
                 assert again.params == trial.params
             else:
                 assert trial.number not in runs_again
+
+
+@pytest.mark.parametrize("killed_in", ["set_metric_names", "set_user_attr"])
+def test_a_study_that_is_killed_while_it_is_made_has_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    def kill(*args: object) -> None:
+        raise SystemExit
+
+    spec = study_spec()
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, killed_in, kill)
+        with pytest.raises(SystemExit):
+            open_study(spec, tmp_path)
+    assert open_study(spec, tmp_path).metric_names == ["f1", "ms"]
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])

@@ -55,6 +55,7 @@ def conduct(
     if (base := study.user_attrs.get(BASE)) is not None:
         objective.take_up(base)
     else:
+        outputs.clear(folder.path)
         with Clock(study):
             study.set_user_attr(BASE, objective.baseline_values())
         if line := left_to_chance(spec.sampler, objective.sample):

@@ -52,6 +52,13 @@ def write(path: Path, spec: StudySpec, records: Sequence[Record], base: Mapping[
     write_text(path / "pareto.json", json.dumps(summary(spec, records, base), indent=1))
 
 
+def clear(path: Path) -> None:
+    """Remove what ``write`` would take for a new study's own: nets of one whose trials are gone, as after
+    ``study.db`` was deleted."""
+    for file in (*(path / "trials").glob("*.yaml"), path / "best-score.pt"):
+        file.unlink(missing_ok=True)
+
+
 def recipe_file(rule: str) -> str:
     """The name of the recipe that goes on from the best by that rule."""
     return "recipe.yaml" if rule == "score" else f"recipe-{rule}.yaml"

@@ -196,6 +196,21 @@ def test_another_study_of_that_name_moves_aside_and_more_trials_do_not(here: Pat
         left(study_spec())
 
 
+def test_trials_that_are_gone_leave_no_nets_behind(here: Path) -> None:
+    """Nor does a fine-tuned one, beside another best."""
+    spec = study_spec(trials=2, storage="journal")
+    path = left(spec)
+    for number in range(9):
+        (path / f"trials/{number}.yaml").write_text("another net")
+    (path / "best-score.pt").write_bytes(b"another net")
+    (path / "journal.log").unlink()
+    left(spec)
+    texts = [file.read_text() for file in (path / "trials").iterdir()]
+    assert len(texts) == len(open_study(spec, path).trials)
+    assert "another net" not in texts
+    assert not (path / "best-score.pt").exists()
+
+
 def test_two_workers_share_the_trials(here: Path) -> None:
     spec = study_spec(trials=16, workers=2)
     path = left(spec)

@@ -17,7 +17,7 @@ from search.claims import Claims
 from search.clock import Clock
 from search.folder import StudyFolder
 from search.protocol import Objective
-from search.records import BASE
+from search.records import BASE, counted
 from search.samplers import left_to_chance
 from search.spec import StudySpec
 from search.storage import open_study
@@ -62,6 +62,8 @@ def conduct(
             log(line)
     if spec.workers > 1:
         stopped = _side_by_side(spec, folder, make)
+        if counted(finals.records_of(study)) >= spec.trials:
+            stopped = None  # one worker's reason, and the others went on
     else:
         stopped = _loop(spec, folder, study, objective, log, going)
     if isinstance(objective, finals.Finishing):

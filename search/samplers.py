@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -143,7 +144,9 @@ def stuck(trials: Sequence[FrozenTrial]) -> bool:
     """Whether the sampler asks for what there was: it does not learn from duplicates, and may never stop."""
     from search.records import ended
 
-    return len(trials) >= _SAME and all(ended(trial) == "duplicate" for trial in trials[-_SAME:])
+    outcomes = (ended(trial) for trial in reversed(trials))  # None of those that are in work elsewhere
+    last = list(islice((outcome for outcome in outcomes if outcome is not None), _SAME))
+    return last == ["duplicate"] * _SAME
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -13,7 +13,7 @@ from search.conduct import conduct
 from search.folder import StudyFolder
 from search.joint import suggest_values
 from search.sample import suggest
-from search.samplers import Gp, Nsga2, Nsga3, Random, Sampler, Tpe, left_to_chance
+from search.samplers import Gp, Nsga2, Nsga3, Random, Sampler, Tpe, left_to_chance, stuck
 
 BLOCKS = [{"kind": "Conv", "channels": {"low": 8, "high": 64, "step": 8}}, {"kind": "Pass"}]
 
@@ -46,6 +46,16 @@ def test_startup_counts_what_was_trained(outcomes: list[str], learns: bool) -> N
     found = study.ask().suggest_float("x", 0, 1)
     study.sampler = optuna.samplers.RandomSampler(seed=7)
     assert (found != study.ask().suggest_float("x", 0, 1)) == learns
+
+
+def test_it_is_stuck_when_the_last_that_ended_are_duplicates() -> None:
+    """Whatever others have in work, who may be at it for hours."""
+    assert not stuck(told(*["duplicate"] * 4).trials)
+    assert not stuck(told(*["duplicate"] * 9, "evaluated").trials)
+    study = told("evaluated", *["duplicate"] * 5)
+    assert stuck(study.trials)
+    study.ask()
+    assert stuck(study.trials)
 
 
 @pytest.mark.parametrize("sampler", [Nsga2(), Nsga3(), Gp()], ids=lambda sampler: sampler.kind)

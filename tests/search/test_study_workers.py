@@ -123,6 +123,19 @@ def test_an_interrupt_of_the_first_process_alone_ends_its_workers(
     assert [record.outcome for record in records] == ["interrupted"] * 2 + [None] * 2  # queued again
 
 
+def test_why_one_worker_ended_is_told_only_where_trials_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
+    monkeypatch.setattr("search.conduct._side_by_side", lambda *args: "nothing new was found")
+    with StudyFolder.open(study_spec()) as folder:
+        conduct(study_spec(trials=2), folder, fast_objective.fast, folder.log)
+        for trials, why in ((2, None), (3, "nothing new was found")):
+            spec = study_spec(trials=trials, workers=2)
+            assert conduct(spec, folder, fast_objective.fast, folder.log) == why
+
+
 def test_a_trial_that_is_run_again_keeps_its_proxy(tmp_path: Path) -> None:
     spec = study_spec(trials=2, storage="journal", proxies={"kind": "naswot", "candidates": 2})
 

@@ -29,6 +29,7 @@ class Sampler(Spec, ABC):
 
     kind: str
     common: ClassVar[bool] = False  # whether it learns those parameters only that every trial has
+    genetic: ClassVar[bool] = False  # whether it learns from those trials only that are of a generation
 
     @abstractmethod
     def make(self, seed: int) -> BaseSampler:
@@ -58,6 +59,7 @@ class Nsga2(Sampler):
 
     kind: Literal["nsga2"] = "nsga2"
     common: ClassVar[bool] = True
+    genetic: ClassVar[bool] = True
     population: int = Field(12, ge=2, description="Trials of a generation; the first is random.")
 
     def make(self, seed: int) -> BaseSampler:
@@ -71,6 +73,7 @@ class Nsga3(Sampler):
 
     kind: Literal["nsga3"] = "nsga3"
     common: ClassVar[bool] = True
+    genetic: ClassVar[bool] = True
     population: int = Field(12, ge=2, description="Trials of a generation; the first is random.")
 
     def make(self, seed: int) -> BaseSampler:
@@ -138,6 +141,25 @@ def _quiet(name: str, **arguments: Any) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made: BaseSampler = getattr(optuna.samplers, name)(**arguments)
     return made
+
+
+def sampler_of(sampler: Sampler, trials: Sequence[FrozenTrial], seed: int) -> BaseSampler:
+    """What draws the next trial: the sampler, or dice where it is stuck."""
+    if not stuck(trials):
+        return sampler.make(seed)
+    dice = Random().make(seed)
+    if not sampler.genetic:
+        return dice
+    from search.generations import ByChance
+
+    return ByChance(sampler.make(seed), dice)
+
+
+def take_in(sampler: Sampler, trial: Trial) -> None:
+    """Count a trial whose parameters are known, as when it is run again, in its generation: where none is
+    drawn Optuna does not, and would never take it as a parent."""
+    if sampler.genetic:
+        _ = trial.relative_params
 
 
 def stuck(trials: Sequence[FrozenTrial]) -> bool:

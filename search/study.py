@@ -18,7 +18,7 @@ from search.protocol import Objective, asked
 from search.records import COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
-from search.samplers import Random, seed_of, stuck
+from search.samplers import sampler_of, seed_of, take_in
 from search.shortlist import Looked, pick
 from search.spec import StudySpec
 
@@ -108,14 +108,15 @@ class Loop:
             batch: list[Trial] = []
             while len(batch) < many:
                 # Seeded by the trial's number: a study that was killed draws what it would have drawn.
-                sampler = Random() if stuck(trials) else self.spec.sampler
-                self.study.sampler = sampler.make(seed_of(self.spec.seed, len(trials) + len(batch)))
+                seed = seed_of(self.spec.seed, len(trials) + len(batch))
+                self.study.sampler = sampler_of(self.spec.sampler, trials, seed)
                 trial = self.study.ask()
                 self.claims.take(trial.number)
                 trial.set_user_attr("host", HOST)
                 batch.append(trial)
                 trial.set_user_attr(BATCH, batch[0].number)
                 if RERUN in trial.user_attrs:  # chosen before it was interrupted
+                    take_in(self.spec.sampler, trial)
                     for other in batch[:-1]:
                         self.ledger.tell(other, "outranked")
                     return [trial]

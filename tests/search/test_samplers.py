@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from fast_objective import SPACE, fast, study_spec
+from fast_objective import SPACE, Fast, fast, loop, study_spec
 
 from search.conduct import conduct
 from search.folder import StudyFolder
@@ -76,6 +76,45 @@ def test_it_is_said_which_parameters_are_left_to_chance(sampler: Sampler) -> Non
         assert left_to_chance(other, sample) is None
     plain = study_spec(space={**chosen, "slots": [{"blocks": BLOCKS[:1]}]}).space
     assert left_to_chance(sampler, lambda trial: suggest(plain, trial)) is None
+
+
+def generations(study: optuna.Study) -> list[int]:
+    """Of its evaluated trials, as Optuna notes them."""
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    return [
+        next((value for key, value in trial.system_attrs.items() if key.endswith(":generation")), -1)
+        for trial in done
+    ]
+
+
+@pytest.mark.parametrize("kind", ["nsga2", "nsga3"])
+def test_what_dice_draw_is_of_a_generation_and_still_by_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("search.samplers.stuck", lambda trials: True)
+    found = {}
+    for sampler in ({"kind": kind, "population": 4}, {"kind": "random"}):
+        once = loop(study_spec(trials=10, storage="journal", sampler=sampler), tmp_path / sampler["kind"])
+        once.run()
+        found[sampler["kind"]] = once.study
+    assert generations(found[kind]) == [0] * 4 + [1] * 4 + [2] * 2
+    assert [t.params for t in found[kind].trials] == [t.params for t in found["random"].trials]
+
+
+@pytest.mark.parametrize("kind", ["nsga2", "nsga3"])
+def test_a_trial_that_is_run_again_is_of_a_generation(tmp_path: Path, kind: str) -> None:
+    spec = study_spec(trials=3, storage="journal", sampler={"kind": kind, "population": 2})
+
+    class Interrupted(Fast):
+        def evaluate(self, candidate: object) -> dict[str, float]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop(spec, tmp_path, Interrupted(spec, tmp_path / "diary")).run()
+    once = loop(spec, tmp_path)
+    once.run()
+    assert "rerun_of" in once.study.trials[1].user_attrs
+    assert generations(once.study) == [0, 0, 1]
 
 
 def test_a_study_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

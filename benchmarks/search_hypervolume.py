@@ -12,8 +12,9 @@ same CPU time, each with one thread on one core:
   MOTPE after ten random trials.
 - ours: the same sampler for F1 and time, with the epochs, limits, proxy and rungs of recipes/spaces/cpu.yaml
   as they are: what takes more than 0.45 of the baseline's time is not trained, of what is left of twelve
-  candidates naswot chooses one, and of 60 epochs the best third goes on after 8 and 24. --ours changes that.
-  The latency table that tells what is too slow is measured in its time, anew by each search.
+  candidates one is, drawn from those that no other beats by naswot at no more time, and of 60 epochs the best
+  third goes on after 8 and 24. --ours changes that. The latency table that tells what is too slow is measured
+  in its time, anew by each search.
 
 Why 20 minutes: with the trainings afterwards that fits into two hours on two cores. An epoch in this space
 takes 7 s in the median and 20 s in the mean, so a full training of the original 15 minutes in the median: it

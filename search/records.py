@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # evaluated: trained fully and measured. stopped: at a rung. failed: it raised. duplicate: of an earlier
 # trial, whose values become its attributes. infeasible: beyond a limit, or what its stages can do. outranked:
-# the proxy chose another one. interrupted: its process died; queued again where its evaluation had begun.
+# another of its batch was chosen. interrupted: its process died; queued again where its evaluation had begun.
 Outcome = Literal["evaluated", "stopped", "failed", "duplicate", "infeasible", "outranked", "interrupted"]
 COUNTED: tuple[Outcome, ...] = ("evaluated", "stopped", "failed")  # towards the study's trials
 TRAINED_ELSEWHERE: tuple[Outcome, ...] = ("interrupted", "duplicate")  # what they measured another trial has

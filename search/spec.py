@@ -65,7 +65,11 @@ class Limits(Spec):
 
 
 class Proxies(Spec):
-    """Of so many sampled candidates only the best by a proxy is trained; no proxy needs training."""
+    """Of so many sampled candidates one within the limits is trained: where F1 is the only objective the best
+    by a proxy, beside a cost any, drawn, that no other beats by the proxy at no more cost.
+
+    No proxy needs training.
+    """
 
     kind: Literal["synflow", "naswot", "zen"] = "synflow"
     candidates: int = Field(4, ge=2, le=256, description="Sampled for each one that is trained.")

@@ -7,7 +7,8 @@ nothing, as they have seen no training. A label can differ only where two logits
 python benchmarks/space_samples.py [--space cpu --space quickstart] [--count 1000] [--exports 1000]
                                    [--runtime onnxruntime] [--jobs 1] [--out runs/space-samples]
 
-Run it again to go on where it was stopped. An export takes seconds: --exports 30 for a quick look.
+Run it again to go on where it was stopped; nets that failed, and those that another space or other code made,
+are tried again. An export takes seconds: --exports 30 for a quick look.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
@@ -35,6 +36,8 @@ from compress.net import Net, Preprocess
 from compress.ops.batchnorm import reestimate
 from compress.runtimes.auto import by_kind
 from compress.runtimes.deploy import compare, export_net
+from compress.spec import digest
+from compress.store import source_digest
 from search.candidate import Candidate
 from search.sample import suggest
 from search.space import Space
@@ -110,6 +113,24 @@ def rows(file: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
+def made_by(space: Space, runtime: str | None) -> str:
+    """Digest of what a net's row follows from: the space, and the code that draws, builds and exports."""
+    modules = ["search.sample", "compress.models.arch", "compress.ops.batchnorm", "compress.runtimes.deploy"]
+    modules += [by_kind(runtime).__module__] if runtime is not None else []
+    own = Path(__file__).read_text(encoding="utf-8")
+    return digest(space.canonical(), own, *map(source_digest, modules))
+
+
+def taken_up(file: Path, made: Mapping[str | None, str]) -> dict[tuple[int, str | None], dict[str, Any]]:
+    """Rows of before that say what would be found now, by number and runtime.
+
+    Args:
+        made: by runtime, what rows of now are made by.
+    """
+    good = (row for row in rows(file) if row["runtime"] in made and not row["error"])
+    return {(row["number"], row["runtime"]): row for row in good if row.get("by") == made[row["runtime"]]}
+
+
 def main(
     space: Annotated[list[str] | None, typer.Option(help="All of recipes/spaces when left out.")] = None,
     count: int = 1000,
@@ -124,13 +145,15 @@ def main(
     for name in space or sorted(path.stem for path in SPACES.glob("*.yaml")):
         found = Space.model_validate(yamlio.read(SPACES / f"{name}.yaml")["space"])
         file = out / f"{name}.jsonl"
-        known = {(row["number"], row["runtime"]): row for row in rows(file)}
+        made = {one: made_by(found, one) for one in (None, runtime)}
+        known = taken_up(file, made)
         keys = [(number, runtime if number < exports else None) for number in range(count)]
         missing = [key for key in keys if key not in known]
         with ProcessPoolExecutor(jobs, get_context("spawn"), one_thread) as pool, file.open("a") as lines:
             running = {pool.submit(tried, found, *key): key for key in missing}
             for future in as_completed(running):
-                row = known[running[future]] = future.result()
+                key = running[future]
+                row = known[key] = {**future.result(), "by": made[key[1]]}
                 print("\n" + json.dumps(row), file=lines, end="", flush=True)  # see rows
         done = [known[key] for key in keys]
         wrong = [row for row in done if row["error"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from fast_objective import study_spec
 
+from compress import yamlio
 from compress.errors import CompressError
 from compress.store import Store
+from search.space import Space
 from search.spec import StudySpec
 from search.storage import open_study
 
@@ -70,6 +73,33 @@ def test_the_lower_ratio_of_areas_decides(studies: Any, capsys: pytest.CaptureFi
     assert not verdict([1.2, 0.3], [1.0, 0.1])  # three times a small area in one seed
     assert "geometric mean 1.90" in (told := capsys.readouterr().out)
     assert "the lower 1.36" in told
+
+
+def test_samples_of_another_space_or_code_and_those_that_failed_are_tried_again(
+    studies: Any, tmp_path: Path
+) -> None:
+    import space_samples
+    import typer
+
+    space = Space.model_validate(yamlio.read(space_samples.SPACES / "quickstart.yaml")["space"])
+    now = space_samples.made_by(space, None)
+    other = space.model_copy(update={"image_size": 48})
+    assert len({now, space_samples.made_by(other, None), space_samples.made_by(space, "onnxruntime")}) == 3
+    row = {"runtime": None, "seconds": 0.0}
+    before = [
+        {**row, "number": 0, "error": "ValueError: mended since", "by": now},
+        {**row, "number": 1, "error": None, "by": space_samples.made_by(other, None)},
+        {**row, "number": 2, "error": None},  # as earlier versions wrote it
+        {**row, "number": 3, "error": None, "by": now},
+    ]
+    file = tmp_path / "quickstart.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in before))
+    with pytest.raises(typer.Exit) as ended:
+        space_samples.main(["quickstart"], count=4, exports=0, out=tmp_path)
+    assert ended.value.exit_code == 0
+    added = list(space_samples.rows(file))[4:]
+    assert sorted(one["number"] for one in added) == [0, 1, 2]
+    assert {one["by"] for one in added} == {now}
 
 
 @pytest.mark.parametrize(

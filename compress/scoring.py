@@ -14,7 +14,7 @@ from compress.data.fast import How, is_fast, is_padded, way
 from compress.judging import Beside, Session, judge
 from compress.latency_table.table import LatencyTable
 from compress.measure.counters import count
-from compress.measure.endtoend import KINDS, Agreement, Kind, encoded, one_call
+from compress.measure.endtoend import KINDS, Agreement, Kind, decoding, encoded, one_call
 from compress.measure.latency import Loads, interleaved
 from compress.measure.machine import machine
 from compress.measure.quality import Quality, evaluate
@@ -167,14 +167,14 @@ class Scorer:
     def score(self, net: Net, key: str, parent: Scored | None) -> tuple[Scored, Beside]:
         """Export (once), reload, measure; and how it stands beside ``parent`` in the same timing.
 
-        Measurements are stored by artifact, runtime, machine, versions and the code that measures, so
-        that the same run gives the same numbers again.
+        Measurements are stored by artifact, runtime, photos, machine, versions and the code that measures,
+        so that the same run gives the same numbers again.
         """
         key = digest(key, self.spec.canonical(), self._export_code(), self.may_decode_fast)
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
         compared = [self.metric.time, self.outside.key if self.outside else None]
-        asked = digest(key, others, compared, self.splits.fingerprint, *self.facts())
+        asked = digest(key, others, compared, self.splits.fingerprint, *decoding(self._photos), *self.facts())
         with self.store.lock(f"measured-{asked}"):
             raw = self.store.value("measured", asked)
             if raw is None:

@@ -18,7 +18,7 @@ from compress.data.notes import absent, few, repeated, straddling
 from compress.data.scan import Tree, problems, scan
 from compress.data.splits import fingerprint, hold_out
 from compress.errors import InputError
-from compress.spec import Spec
+from compress.spec import Spec, digest
 
 _BAD_SHARE = 0.01
 
@@ -150,7 +150,13 @@ class FolderData(Spec):
         for note in notes:
             log(note)
         train, tune, val, test = sets
-        return Splits(train, tune, val, test, fingerprint(sets, digests), tuple(notes))
+        return Splits(train, tune, val, test, self._fingerprint(sets, digests), tuple(notes))
+
+    def _fingerprint(self, sets: list[ImageSet], digests: list[list[str]]) -> str:
+        """Of what they hold and how it was decoded: where these pixels are the same either way (square
+        photos, or photos of this very size) those of another size need not be, nor what is deployed."""
+        held = fingerprint(sets, digests)
+        return held if self.how == "reference" else digest(held, self.how)
 
     def _parts(
         self, tree: Tree, split: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, seed: int

@@ -39,7 +39,7 @@ class ImageSet:
 class Splits:
     """What a data kind gives: stages see train and tune, gates decide on val, test decides nothing.
 
-    ``fingerprint`` covers the content of all four and enters the store's keys;
+    ``fingerprint`` covers the content of all four, and how files became pixels; it enters the store's keys;
     ``notes`` are lines for the log and the report (skipped files, empty classes).
     """
 

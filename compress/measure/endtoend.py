@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,11 +14,13 @@ import numpy as np
 
 from compress.data.fast import How, decoder
 from compress.data.images import ImageSet
+from compress.measure.machine import package_version
 from compress.measure.quality import Interval, f1_difference_interval
 from compress.measure.sections import bound
 
 Kind = Literal["model", "end_to_end"]  # of a time: the model alone, or an encoded image to its label
 KINDS: tuple[Kind, ...] = ("model", "end_to_end")
+_DECODERS = ("pillow", "simplejpeg", "opencv-python-headless")
 SAME_LABELS = 0.98  # share of val that the fast path must label as the reference path does
 
 
@@ -36,6 +39,15 @@ def encoded(data: ImageSet, root: Path | None, count: int = 16) -> list[bytes]:
         Image.fromarray(data.images[i]).save(buffer, "JPEG", quality=90)
         out.append(buffer.getvalue())
     return out
+
+
+def decoding(photos: Sequence[bytes]) -> list[str | None]:
+    """What an end-to-end time depends on besides the model and the machine: ``photos``, as files hold them,
+    and the versions of what decodes them."""
+    hashed = hashlib.sha256()
+    for photo in photos:
+        hashed.update(hashlib.sha256(photo).digest())
+    return [hashed.hexdigest(), *map(package_version, _DECODERS)]
 
 
 def in_turn(images: Sequence[bytes], label: Callable[[bytes], int]) -> Callable[[], int]:

@@ -63,6 +63,20 @@ def test_what_was_decoded_fast_stays_fast_at_another_size(root: Path) -> None:
     assert (pictures.at(data, 16).images == np.stack([decode_fast(root / n, 16) for n in data.names])).all()
 
 
+def test_the_way_to_the_pixels_counts_where_these_pixels_are_the_same(root: Path) -> None:
+    """Square photos of the very size: those of another size, and the deployed model's, are not the same."""
+    for file in root.rglob("*.*"):
+        small = Image.open(file).resize((24, 24))
+        small.save(file, quality=90)
+    plain = load(root)
+    others = ({"fit": "pad"}, {"decode": "fast"}, {"decode": "fast", "fit": "pad"})
+    ways = [load(root, **other) for other in others]
+    assert all((one.train.images == plain.train.images).all() for one in ways)
+    assert len({one.fingerprint for one in (plain, *ways)}) == 4
+    smaller = [Pictures(root, how, silent).at(plain.train, 10).images for how in ("reference", "fast")]
+    assert (smaller[0] != smaller[1]).any()
+
+
 def test_arrays_are_resized_by_the_same_filter() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scored_runs import LABELS, recipe, score_of, shipped, steps, write
+from scored_runs import LABELS, coloured, recipe, score_of, shipped, steps, write
 from torch import nn
 
 from compress.data.folder import FolderData
+from compress.measure import endtoend
 from compress.net import Net, Preprocess
 from compress.predict import load
 from compress.stages.resize import Resize
@@ -28,6 +29,37 @@ def test_decode_reference_never_ships_fast_and_fast_trains_on_it(work: Path) -> 
         assert (score_of(step).decode, score_of(step).decode_note) == (how, "")
         assert load(step.artifact).how == how
         assert list(score_of(step).predictions_test) == shipped(step.artifact)
+
+
+def test_square_photos_ship_the_way_that_was_asked_for(work: Path) -> None:
+    """Squeezed and padded they are the same pixels, so that one answered for the other."""
+
+    def square(rng: np.random.Generator, target: int) -> np.ndarray:
+        return coloured(rng, target)[:, :64]
+
+    write(Path("square"), {"train": 10, "val": 6, "test": 4}, square)
+    for fit, how in (("squeeze", "reference"), ("pad", "reference-pad")):
+        data = FolderData(root=Path("square"), image_size=24, decode="reference", fit=fit)
+        (step,) = steps(recipe(f"square-{fit}", data=data, train=TrainSpec(epochs=0)))
+        assert step.artifact is not None
+        assert score_of(step).decode == load(step.artifact).how == how
+
+
+def test_times_are_taken_again_with_another_decoder_or_other_files(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Path("timed"), {"train": 10, "val": 6, "test": 4}, coloured)
+    data = FolderData(root=Path("timed"), image_size=24, decode="reference")
+    value = recipe("timed", data=data, train=TrainSpec(epochs=0))
+    first = score_of(steps(value)[0])
+    assert score_of(steps(value)[0]) == first
+    photo = Path("timed/test/blue/000.jpg")
+    photo.write_bytes(photo.read_bytes() + bytes(1000))  # the same pixels, longer to read
+    second = score_of(steps(value)[0])
+    assert second.end_to_end_ms != first.end_to_end_ms
+    assert second.predictions_test == first.predictions_test
+    monkeypatch.setattr(endtoend, "package_version", lambda package: "another")
+    assert score_of(steps(value)[0]).end_to_end_ms != second.end_to_end_ms
 
 
 class Rough(nn.Module):

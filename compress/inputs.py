@@ -53,15 +53,47 @@ def _three(data: Any) -> tuple[Any, Any, Any]:
 
 
 def backbone_of(recipe: Recipe, model: nn.Module | Net | None, splits: Splits) -> Net:
-    """The untrained backbone; one's own must fit the data and be picklable, said before it is trained."""
+    """The untrained backbone, checked before it is trained.
+
+    Raises:
+        InputError: it does not fit the data, cannot be stored, or is int8 where the recipe needs a float net.
+    """
+    from compress.models.checkpoint import FLOAT_NET
+    from compress.stages.distill import Distill
+
+    if model is not None:
+        net = _own(model, splits)
+    else:
+        with seeded(recipe.seed):
+            net = recipe.model.build(splits.labels, int(splits.train.images.shape[1]))
+    if wrong := [*_wrong_for_int8(recipe)] if net.quant is not None else []:
+        raise InputError(f"model: is int8: {'; '.join(wrong)}; or give {FLOAT_NET}")
+    for stage in recipe.stages:
+        if isinstance(stage, Distill):
+            stage.check_student()
+    return net
+
+
+def _wrong_for_int8(recipe: Recipe) -> Iterator[str]:
+    """What the recipe does to its model that only a float net can take."""
+    from compress.recipe import misplaced
+
+    if recipe.train.epochs:
+        yield f"train.epochs {recipe.train.epochs} would train it as float: set train: {{epochs: 0}}"
+    if recipe.control:
+        yield "control would train it as float: leave it out"
+    kinds = [(type(stage), getattr(stage, "student", None)) for stage in recipe.stages]
+    for i, text in misplaced(kinds, int8=True):
+        yield f"stages[{i}]: {text}"
+
+
+def _own(model: nn.Module | Net, splits: Splits) -> Net:
+    """One's own model, which must fit the data and be picklable."""
     import torch
 
     from compress.net import Net, Preprocess
 
     size, labels = int(splits.train.images.shape[1]), splits.labels
-    if model is None:
-        with seeded(recipe.seed):
-            return recipe.model.build(labels, size)
     if not isinstance(model, Net | torch.nn.Module):
         made = " (the class itself: make one)" if isinstance(model, type) else ""
         raise InputError(f"model: expected a torch.nn.Module or a Net, found {_named(model)}{made}")

@@ -168,21 +168,25 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
-def misplaced(stages: Sequence[tuple[type[Stage] | None, Any]]) -> Iterator[tuple[int, str]]:
-    """Position and reason of each stage that may not stand where it does, of (class, its student)."""
-    quantized: int | None = None
+def misplaced(
+    stages: Sequence[tuple[type[Stage] | None, Any]], int8: bool = False
+) -> Iterator[tuple[int, str]]:
+    """Position and reason of each stage that may not stand where it does, of (class, its student).
+
+    ``int8``: the model is that from the start; then ``quantize`` has nothing to do, wherever it stands.
+    """
+    after, instead = ("an int8 model", "") if int8 else (None, "; put it before")
     for i, (stage, student) in enumerate(stages):
-        if stage is None:
+        if stage is None or (int8 and issubclass(stage, Quantize)):
             continue
-        kind = stage.model_fields["kind"].default
-        after = f"cannot stand after quantize (stages[{quantized}])"
-        if quantized is not None and not stage.after_quantize:
+        kind, cannot = stage.model_fields["kind"].default, f"cannot stand after {after}"
+        if after is not None and not stage.after_quantize:
             allowed = " and ".join(k for k, cls in plugins.BUILT_IN.items() if cls.after_quantize)
-            yield i, f"{kind} {after}; there only {allowed} can, as quantization-aware training"
-        elif quantized is not None and student is not None:
-            yield i, f"{kind} with a fresh student {after}, whose int8 ranges would be lost; put it before"
-        if quantized is None and issubclass(stage, Quantize):
-            quantized = i
+            yield i, f"{kind} {cannot}; there only {allowed} can, as quantization-aware training"
+        elif after is not None and student is not None:
+            yield i, f"{kind} with a fresh student {cannot}, whose int8 ranges would be lost{instead}"
+        if after is None and issubclass(stage, Quantize):
+            after = f"quantize (stages[{i}])"
 
 
 def _unused_retries(gate: Any, stages: Sequence[Stage | None]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from tinynet import digits, tiny_net
 from torch import nn
 
 from compress.chain import run
@@ -20,8 +21,10 @@ from compress.errors import CompressError, InputError, NoEffectError
 from compress.gate import Within
 from compress.inputs import content_of
 from compress.measure.score import F1Macs, F1Time
+from compress.models.checkpoint import save_net
 from compress.models.zoo import CheckpointModel, SearchModel, YamlModel
-from compress.net import Net, Preprocess
+from compress.net import Net, Preprocess, Quant
+from compress.ops.fold import fold_batchnorm
 from compress.predict import load
 from compress.recipe import Recipe
 from compress.report.run_folder import read_report, record
@@ -32,6 +35,7 @@ from compress.stages.distill import Distill
 from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune
 from compress.stages.quantize import Quantize
+from compress.stages.resize import Resize
 from compress.step import Step
 from compress.store import Store
 from compress.train import TrainSpec
@@ -299,6 +303,33 @@ def test_after_quantize_a_finetune_is_trained_as_int8_and_ships_int8(recipe: Rec
     assert tuned.score is not None
     assert tuned.score.bytes == pytest.approx(int8.score.bytes, rel=0.02)
     assert tuned.score.predictions_test != int8.score.predictions_test
+
+
+def test_an_int8_model_takes_only_what_trains_as_int8(recipe: Recipe, tmp_path: Path) -> None:
+    net = tiny_net()
+    net.module, net.quant = fold_batchnorm(net.module, net.example()), Quant(digits(0, 32).images)
+    save_net(net, tmp_path / "net.pt")
+    int8 = CheckpointModel(path=tmp_path)
+    with pytest.raises(InputError) as error:
+        _steps(_with(recipe, Resize(size=12), Finetune(), model=int8, control=True), tmp_path / "wrong")
+    (line,) = error.value.problems
+    train, control, resize, right = line.removeprefix("model: is int8: ").split("; ", 3)
+    assert train == "train.epochs 3 would train it as float: set train: {epochs: 0}"
+    assert control == "control would train it as float: leave it out"
+    assert resize == "stages[0]: resize cannot stand after an int8 model"
+    assert right.startswith("there only distill and finetune can, as quantization-aware training; or give")
+    with pytest.raises(InputError, match=r"its student .* is int8; give the float net"):
+        _steps(_with(recipe, Distill(student=int8)), tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+    stages = (Quantize(), Finetune(epochs=1, gate="always"))
+    base, skipped, tuned = _steps(
+        _with(recipe, *stages, model=int8, train=TrainSpec(epochs=0)), tmp_path / "right"
+    )
+    assert skipped.why == "skipped: the net is int8 already"
+    assert base.score is not None
+    assert tuned.score is not None
+    assert tuned.score.bytes == pytest.approx(base.score.bytes, rel=0.02)
 
 
 def test_a_file_that_a_stage_names_counts_by_its_content(

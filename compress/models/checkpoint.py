@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 FORMAT = "beyondnas-net"
 VERSION = 1
 NET_FILE = "net.pt"  # the net's name inside a folder
+FLOAT_NET = (  # where it is, for a line that refuses an int8 one
+    "the float net that it was made of (nets/KEY.pt in the store, KEY in its run's report.json at the step "
+    "before quantize)"
+)
 
 
 def save_net(net: Net, path: Path) -> None:

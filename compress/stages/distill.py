@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from compress.errors import CompressError, InputError
-from compress.models.zoo import ModelSpec, PretrainedModel
+from compress.models.zoo import CheckpointModel, ModelSpec, PretrainedModel
 from compress.net import Net
 from compress.stages.base import Context, Plan, Stage
 from compress.stages.training import default_lr, seed_of, train_net
@@ -119,6 +119,14 @@ class Distill(Stage):
             raise InputError(
                 "distill: a fresh student cannot take the place of an int8 net; put it before quantize"
             )
+        self.check_student()
+
+    def check_student(self) -> None:
+        """InputError where the student is int8: trained as float, it would lose its ranges."""
+        from compress.models.checkpoint import FLOAT_NET, load_net
+
+        if isinstance(self.student, CheckpointModel) and load_net(self.student.path).quant is not None:
+            raise InputError(f"distill: its student {self.student.path} is int8; give {FLOAT_NET}")
 
     def _lr(self, net: Net, ctx: Context) -> float:
         return self.lr or default_lr(net, ctx, _SHARE if self.student is None else 1.0)

@@ -15,7 +15,8 @@ from tinynet import DIGITS, TorchBench, tiny_net
 from torch import Tensor
 
 from compress.errors import InputError
-from compress.models.zoo import YamlModel
+from compress.models.checkpoint import save_net
+from compress.models.zoo import CheckpointModel, YamlModel
 from compress.net import Net, Preprocess, Quant
 from compress.ops.fold import fold_batchnorm
 from compress.stages.base import Context, Plan
@@ -251,6 +252,9 @@ def test_a_fresh_student_takes_the_place_of_the_net(
     int8 = replace(learned_net, quant=Quant(learned_ctx.calib.images[:8]))
     with pytest.raises(InputError, match="before quantize"):
         stage.plan(int8, learned_ctx)
+    save_net(int8, tmp_path / "int8.pt")
+    with pytest.raises(InputError, match=r"its student .*int8\.pt is int8; give the float net"):
+        Distill(student=CheckpointModel(path=tmp_path / "int8.pt")).plan(learned_net, learned_ctx)
 
 
 def test_after_quantize_a_teacher_trains_quantization_aware(learned_net: Net, learned_ctx: Context) -> None:

@@ -15,6 +15,7 @@ from compress.measure.draws import Draws
 from compress.paired import Points
 from compress.scoring import Scored
 from compress.spec import digest
+from compress.stages.base import numbered
 from compress.step import Score, Step
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def run(recipe: Recipe, **given: Unpack[Given]) -> Iterator[Step]:
         lab.check_model()
     at = baseline(lab)
     yield at.step
-    for stage in recipe.stages:
-        at = advance(lab, stage, at)
+    labels = numbered(["baseline", *(stage.label or stage.kind for stage in recipe.stages)])[1:]
+    for stage, label in zip(recipe.stages, labels, strict=True):
+        at = advance(lab, stage.model_copy(update={"label": label}), at)
         yield at.step
     if recipe.control:
         yield _control(lab, recipe.train.epochs + sum(map(stage_epochs, recipe.stages)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import InputError
 from compress.outputs import check_output
 from compress.report.run_folder import read_report
+from compress.stages.base import numbered
 from compress.store import Store
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _final(run: Path) -> tuple[Net, str]:
 
 def _of_step(report: Mapping[str, Any], label: str) -> tuple[Net, str]:
     """The same of a kept step, from the store."""
-    kept = {step["label"]: step for step in _kept(report)}
+    kept = _kept(report)
     if label not in kept:
         raise InputError(f"--step {label}: no step of this run that was kept; one of {', '.join(kept)}")
     store = Store()
@@ -76,12 +77,15 @@ def _of_step(report: Mapping[str, Any], label: str) -> tuple[Net, str]:
     return net, kept[label].get("decode") or "reference"
 
 
-def _kept(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [report["baseline"], *(step for step in report["steps"] if step["kept"])]
+def _kept(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The kept steps by label; reports of earlier versions have equal ones, which are numbered as now."""
+    steps = [report["baseline"], *report["steps"]]
+    labels = numbered([step["label"] for step in steps])
+    return {label: step for label, step in zip(labels, steps, strict=True) if step["kept"]}
 
 
 def _float_instead(report: Mapping[str, Any]) -> str:
     """How to get the last net before int8, where the run made it int8."""
-    kept = _kept(report)
-    before = [one["label"] for one, after in pairwise(kept) if after["kind"] == "quantize"]
+    pairs = pairwise(_kept(report).items())
+    before = [label for (label, _), (_, after) in pairs if after["kind"] == "quantize"]
     return f"; --step {before[0]} exports the float net before it" if before else ""

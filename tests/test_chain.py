@@ -368,6 +368,12 @@ def test_a_label_is_a_name_and_no_other_stage(recipe: Recipe, shared: Path) -> N
     assert two.label == "a while longer"
 
 
+def test_steps_of_one_name_are_numbered(recipe: Recipe, shared: Path) -> None:
+    stages = [Idle(honest=True, label=label) for label in (None, "baseline", None, "idle-2")]
+    labels = [step.label for step in _steps(_with(recipe, *stages), shared)]
+    assert labels == ["baseline", "idle", "baseline-2", "idle-3", "idle-2"]
+
+
 class _Twice(nn.Module):
     """Two modules with the same text and weights, and not the same function."""
 

@@ -90,6 +90,32 @@ def test_int8_where_it_cannot_be_held(tmp_path: Path) -> None:
         )
 
 
+def test_steps_of_one_label_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As runs number them now; reports of earlier versions have the label twice."""
+    monkeypatch.setenv("BEYONDNAS_STORE", str(tmp_path))
+    final = tiny_net()
+    final.quant = Quant(digits(0, 16).images)
+    run = a_run(tmp_path / "tiny", final)
+    content = report()
+    pruned = content["steps"][0]
+    kinds = ("prune", "finetune", "quantize", "finetune")
+    content["steps"] = [
+        {**pruned, "label": kind, "kind": kind, "key": str(i)} for i, kind in enumerate(kinds)
+    ]
+    write_report(run, content)
+    with pytest.raises(InputError, match=r"; --step finetune exports the float net before it$"):
+        export_run(run, "torch", tmp_path / "out")
+    Store().put_net("1", tiny_net())
+    Store().put_net("3", final)
+    assert load_artifact(export_run(run, "torch", tmp_path / "float", "finetune"), None) is not None
+    with pytest.raises(InputError, match="step finetune-2 is int8"):
+        export_run(run, "torch", tmp_path / "out", "finetune-2")
+    assert main(["export", str(run), "--to", "onnx", "--step", "finetune-3"]) == 2
+    assert capsys.readouterr().err.endswith("one of baseline, prune, finetune, quantize, finetune-2\n")
+
+
 def test_the_net_of_a_step_comes_from_the_store(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,11 @@ from compress.ablation.ranking import Rank, rank
 from compress.ablation.spec import AblationSpec
 from compress.ablation.tables import EFFECTS, INTERACTIONS, RANKS, Table
 from compress.ablation.tree import Branch, OutOfTime, Result, Saving
-from compress.ablation.variants import stage_names, variants
+from compress.ablation.variants import variants
 from compress.errors import CompressError, os_error, told
 from compress.inputs import sets_of
 from compress.paired import Split
+from compress.stages.base import stage_names
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, permutations, product
@@ -16,7 +15,7 @@ from compress.ablation.checks import index_of, with_values
 from compress.ablation.spec import AblationSpec
 from compress.errors import InputError
 from compress.spec import digest
-from compress.stages.base import Stage
+from compress.stages.base import Stage, stage_names
 
 if TYPE_CHECKING:
     from compress.recipe import Recipe
@@ -56,17 +55,6 @@ class Variant:
     seed: int
     recipe: Recipe = field(repr=False)
     also: tuple[str, ...] = ()
-
-
-def stage_names(stages: Sequence[Stage]) -> list[str]:
-    """Label or kind of each; of equal ones the later ones are numbered."""
-    plain = [stage.label or stage.kind for stage in stages]
-    seen: Counter[str] = Counter()
-    names = []
-    for name in plain:
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return names
 
 
 def variants(recipe: Recipe) -> list[Variant]:

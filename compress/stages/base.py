@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -159,6 +160,21 @@ class Stage(Spec, ABC):
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         """Do it. Owns ``net`` (a copy); deterministic given the plan and ``ctx.seed``: what ``ctx.bench``
         says belongs into the plan, as a net is stored for all runtimes."""
+
+
+def stage_names(stages: Iterable[Stage]) -> list[str]:
+    """Label or kind of each; of equal ones the later ones are numbered."""
+    return numbered([stage.label or stage.kind for stage in stages])
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The same, told apart: one that was there before gets the first number with which it was not."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}-{number}" for number in itertools.count(2))
+        free = (other for other in others if other not in {*names, *found})
+        found.append(next(free) if name in found else name)
+    return found
 
 
 def _retry_problems(stage: Stage, retry: tuple[float, ...]) -> list[InitErrorDetails]:

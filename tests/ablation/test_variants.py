@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress import AblationSpec, Decompose, Distill, Finetune, InputError, Prune, Quantize, Recipe, Within
-from compress.ablation.variants import stage_names, variants
+from compress.ablation.variants import variants
 from compress.recipe import misplaced
-from compress.stages.base import Stage
+from compress.stages.base import Stage, stage_names
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR = (Prune(), Decompose(), Distill(epochs=3), Quantize())
@@ -135,6 +135,11 @@ def test_stages_of_one_kind_are_told_apart() -> None:
     stages = (Finetune(), Finetune(epochs=3), Prune(label="cut"))
     assert stage_names(stages) == ["finetune", "finetune-2", "cut"]
     assert "without finetune-2" in names(*stages)
+    assert stage_names((Finetune(label="finetune-2"), Finetune(), Finetune())) == [
+        "finetune-2",
+        "finetune",
+        "finetune-3",
+    ]
 
 
 def test_the_recipe_of_ours_needs_at_most_half_of_the_stage_runs_it_asks_for() -> None:

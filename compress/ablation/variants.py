@@ -76,7 +76,7 @@ def variants(recipe: Recipe) -> list[Variant]:
             merged[key] = _merge(merged[key], variant)
         elif limit is not None and len(merged) >= limit:
             break
-        elif len(merged) >= MOST:
+        elif limit is None and len(merged) >= MOST:
             raise InputError(f"ablation: more than {MOST} variants; ask for fewer, or set max_variants")
         else:
             merged[key] = variant

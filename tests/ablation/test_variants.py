@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress import AblationSpec, Decompose, Distill, Finetune, InputError, Prune, Quantize, Recipe, Within
-from compress.ablation.variants import variants
+from compress.ablation.run import _cut
+from compress.ablation.variants import MOST, variants
 from compress.recipe import misplaced
 from compress.stages.base import Stage, stage_names
 
@@ -118,6 +119,13 @@ def test_a_budget_takes_the_first() -> None:
     every = variants(recipe(*FOUR, kinds=("leave_one_out", "order"), seeds=3))
     few = variants(recipe(*FOUR, kinds=("leave_one_out", "order"), seeds=3, max_variants=5))
     assert [one.name for one in few] == [one.name for one in every[:5]]
+
+
+def test_a_budget_of_the_most_or_more_is_no_mistake() -> None:
+    many = tuple(Finetune(epochs=i) for i in range(1, 8))  # 5040 orders
+    short = recipe(*many, kinds=("order",), max_variants=MOST)
+    assert len(variants(short)) == MOST
+    assert _cut(short)  # which asks for one more
 
 
 def test_what_cannot_be_ablated_is_said() -> None:

@@ -25,6 +25,7 @@ class Entry:
     Attributes:
         rank: 1 is best; entries tied with the first of their rank have the same.
         kept: the stages in the final model, of the first seed.
+        runtime: of all seeds; ``runtime: auto`` may choose another for each.
         ms, ratio: None where times do not compare.
         differs: what of the recipe is not the same in all entries.
     """
@@ -124,7 +125,7 @@ def _entry(
         runs=tuple(run.path for run in group),
         seeds=tuple(run.recipe["seed"] for run in group),
         kept=tuple(step["label"] for step in first.report["steps"] if step["kept"]),
-        runtime=first.report["runtime"],
+        runtime=", ".join(_runtimes(group)),
         f1_val=f1_val,
         f1_test=f1_test,
         score_val=values["score_val"],
@@ -138,9 +139,24 @@ def _entry(
     )
 
 
+def _runtimes(group: Sequence[Run]) -> dict[str, list[int]]:
+    """The runtimes that a recipe ended with, each with its seeds."""
+    found: dict[str, list[int]] = {}
+    for run in group:
+        found.setdefault(run.report["runtime"], []).append(run.recipe["seed"])
+    return found
+
+
 def _notes(
     groups: Sequence[Sequence[Run]], against: Run | None, scored: bool, same_machine: bool
 ) -> Iterator[str]:
+    for group in groups:  # one entry all the same: what auto chooses is the recipe's doing
+        if len(found := _runtimes(group)) > 1:
+            each = "; ".join(f"{kind} for {', '.join(map(str, seeds))}" for kind, seeds in found.items())
+            yield (
+                f"the seeds of {group[0].recipe['name']} ran in different runtimes ({each}): its times and "
+                "scores are means over these; set runtime.kind for one"
+            )
     if not same_machine:
         yield "the runs are of different machines: no times are shown"
     if any(len(group) == 1 for group in groups):

@@ -75,6 +75,19 @@ def test_runs_of_other_models_or_data_given_in_python_are_other_entries(make: Ma
     assert any(note.startswith("baselines differ") for note in board.notes)
 
 
+def test_seeds_in_different_runtimes_are_one_entry_that_says_so(make: Make) -> None:
+    """As ``runtime: auto`` may choose them; the mean of the times was told as that of the first."""
+    kinds = ("onnxruntime", "openvino", "onnxruntime")
+    board = compare([make(f"a{i}", seed=i, runtime=kind) for i, kind in enumerate(kinds)])
+    (entry,) = board.entries
+    assert (entry.seeds, entry.runtime) == ((0, 1, 2), "onnxruntime, openvino")
+    assert board.notes[0] == (
+        "the seeds of a0 ran in different runtimes (onnxruntime for 0, 2; openvino for 1): its times and "
+        "scores are means over these; set runtime.kind for one"
+    )
+    assert not any("runtimes" in note for note in compare([make("b"), make("c", seed=1)]).notes)
+
+
 def test_by_f1_more_is_better_and_a_difference_within_the_intervals_is_a_tie(make: Make) -> None:
     runs = [make("low", f1=0.6, target=0.2), make("high", f1=0.8), make("near", f1=0.79, target=0.3)]
     board = compare(runs, by="f1_test")

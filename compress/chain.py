@@ -15,6 +15,7 @@ from compress.measure.draws import Draws
 from compress.paired import Points
 from compress.scoring import Scored
 from compress.spec import digest
+from compress.spent import seconds
 from compress.stages.base import numbered
 from compress.step import Score, Step
 
@@ -77,8 +78,8 @@ def stage_epochs(stage: Stage) -> int:
 
 def baseline(lab: Lab) -> At:
     """Train the backbone, choose the runtime on it, score it: by construction 1 with ``f1_time``."""
-    began = time.monotonic()
     net, cached = lab.train(lab.base_key, lab.recipe.train)
+    trained = time.monotonic()
     scorer = lab.measure_in_runtime_of(net)
     scored, _ = scorer.score(net, lab.base_key, None)
     scorer.baseline = scored
@@ -89,7 +90,7 @@ def baseline(lab: Lab) -> At:
         kept=True,
         why=f"where the chain starts; runtime {scorer.runtime}",
         score=scored.score,
-        seconds=lab.seconds(lab.base_key, time.monotonic() - began, cached),
+        seconds=seconds(lab.store, lab.base_key, since=trained, cached=cached),
         cached=cached,
         epochs=lab.recipe.train.epochs,
         notes=(*lab.splits.notes, *_decoding(scored)),
@@ -165,20 +166,20 @@ def _all_tries(strength: str, tried: list[tuple[Stage, At]], chosen: Step) -> di
 
 def _try(lab: Lab, stage: Stage, parent: At) -> At:
     """Plan, apply, score and gate one stage."""
-    began = time.monotonic()
     label = stage.label or stage.kind
     plan_key = lab.plan_key(stage, parent.key)
     plan, planned = lab.plan(stage, parent.net, plan_key)
     for note in plan.notes:
         lab.log(f"{label}: {note}")
     if plan.skip is not None:
-        seconds = lab.seconds(plan_key, time.monotonic() - began, planned)
+        took = seconds(lab.store, plan_key, since=time.monotonic(), cached=planned)
         why = f"skipped: {plan.skip}"
-        step = Step(label, stage.kind, parent.key, False, why, None, seconds, planned, notes=plan.notes)
+        step = Step(label, stage.kind, parent.key, False, why, None, took, planned, notes=plan.notes)
         return replace(parent, step=step)
 
     key = lab.stage_key(stage, parent.key, plan)
     net, cached = lab.apply(stage, plan, parent.net, key)
+    applied = time.monotonic()
     scored, beside = lab.measuring.score(net, key, parent.scored)
     lab.log(f"{label}: timed by {beside.note}")
     if beside.warning:
@@ -192,7 +193,7 @@ def _try(lab: Lab, stage: Stage, parent: At) -> At:
         kept=kept,
         why=why,
         score=scored.score,
-        seconds=lab.seconds(key, time.monotonic() - began, cached),
+        seconds=seconds(lab.store, plan_key, key, since=applied, cached=cached),
         cached=cached,
         epochs=stage_epochs(stage),
         notes=(*plan.notes, *_decoding(scored)),
@@ -206,10 +207,10 @@ def _control(lab: Lab, epochs: int) -> Step:
 
     Epochs of stages that were skipped count too: the comparison favours the baseline.
     """
-    began = time.monotonic()
     spec = lab.recipe.train.model_copy(update={"epochs": epochs})
     key = digest("control", lab.base_key, spec.canonical())
     net, cached = lab.train(key, spec)
+    trained = time.monotonic()
     scored, _ = lab.measuring.score(net, key, lab.measuring.baseline)
     return Step(
         label="control",
@@ -218,7 +219,7 @@ def _control(lab: Lab, epochs: int) -> Step:
         kept=False,
         why=f"for comparison only: the baseline trained for the recipe's {epochs} epochs in all",
         score=scored.score,
-        seconds=lab.seconds(key, time.monotonic() - began, cached),
+        seconds=seconds(lab.store, key, since=trained, cached=cached),
         cached=cached,
         epochs=epochs,
         artifact=str(scored.artifact.path),

@@ -27,6 +27,7 @@ from compress.measure.machine import machine
 from compress.outside import Outside
 from compress.scoring import Scorer
 from compress.spec import digest
+from compress.spent import spending
 from compress.stages.base import Context, Plan, Stage
 from compress.store import Store, source_digest
 
@@ -188,18 +189,19 @@ class Lab:
         from compress.train import fit
 
         net = self.backbone.copy()
-        done = fit(
-            net.module,
-            self.splits.train,
-            spec,
-            preprocess=net.preprocess,
-            tune=self.splits.tune,
-            seed=self.recipe.seed,
-            work=self.store.work(key),
-            until=until,
-            progress=self.progress,
-            log=self.log,
-        )
+        with spending(self.store, key):
+            done = fit(
+                net.module,
+                self.splits.train,
+                spec,
+                preprocess=net.preprocess,
+                tune=self.splits.tune,
+                seed=self.recipe.seed,
+                work=self.store.work(key),
+                until=until,
+                progress=self.progress,
+                log=self.log,
+            )
         return net, done.epochs_run
 
     def _runtime(self, net: Net) -> Runtime:
@@ -227,13 +229,6 @@ class Lab:
             raise InputError(f"runtime.kind: the model is int8, which {runtime.kind} cannot run")
         return runtime
 
-    def seconds(self, key: str, now: float, cached: bool) -> float:
-        """What the step took when it was computed, also when it is found in the store."""
-        stored = self.store.value("seconds", key) if cached else None
-        if stored is None:
-            self.store.put_value("seconds", key, now)
-        return now if stored is None else float(stored)
-
     def plan_key(self, stage: Stage, parent: str) -> str:
         """Key of the stage's plan for the net with the key ``parent``; predicted times may decide in it."""
         measuring = self.measuring
@@ -259,7 +254,7 @@ class Lab:
         with self.store.lock(key):
             text, planned = self.store.value("plans", key), True
             if text is None:
-                with seeded(self.recipe.seed):
+                with spending(self.store, key), seeded(self.recipe.seed):
                     ctx = self.context(self.store.work(key), net.preprocess.size)
                     plan = stage.plan(net.copy(), ctx)
                 try:
@@ -281,7 +276,7 @@ class Lab:
             stored = self.store.net(key)
             if stored is not None:
                 return stored, True
-            with seeded(self.recipe.seed):
+            with spending(self.store, key), seeded(self.recipe.seed):
                 ctx = self.context(self.store.work(key), parent.preprocess.size)
                 net = stage.apply(parent.copy(), plan, ctx)
             if fingerprint(net) == fingerprint(parent):

@@ -106,7 +106,8 @@ class Step:
         label: the name in tables; ``kind`` of the stage, ``baseline`` or ``control``.
         key: content address of the net after this stage.
         kept: whether the chain goes on from it; ``why`` says what decided.
-        seconds: work done for this step now; ``cached``: the net came from the store.
+        seconds: what it took when it was computed, from its plan to its score, in all processes that did a
+            part; ``cached``: the net came from the store.
         notes: what the plan touched, how far, why not the rest.
         artifact: folder of the exported model in the store.
         test: the test photos, on the baseline's step alone: a report shows some.

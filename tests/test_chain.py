@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,6 +260,7 @@ for step in run(Recipe.from_yaml(sys.argv[1]), store=Store(sys.argv[2])):
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.wait()
+    _more_seconds(Store(store), base if moment == "while it measures" else None, store.glob(sign))
     lines: list[str] = []
     after = list(run(chain, store=Store(store), log=lines.append))
     assert [s.key for s in after] == [s.key for s in whole]
@@ -267,6 +270,19 @@ for step in run(Recipe.from_yaml(sys.argv[1]), store=Store(sys.argv[2])):
         assert (a.score.f1_val, a.score.predictions_test) == (b.score.f1_val, b.score.predictions_test)
     if moment != "while it measures":
         assert any("going on after epoch" in line for line in lines), lines
+    number = 1 if moment == "during the stage" else 0
+    assert after[number].seconds > 500 > after[1 - number].seconds
+    again = list(run(chain, store=Store(store), log=lines.append))
+    assert [s.seconds for s in again] == [s.seconds for s in after]
+
+
+def _more_seconds(store: Store, trained: str | None, checkpoints: Iterable[Path]) -> None:
+    """As if what was done before the kill had taken 500 s: a training, or the part before a checkpoint."""
+    if trained is not None:
+        store.put_value("spent", trained, 500.0)
+    else:
+        for checkpoint in checkpoints:
+            os.utime(checkpoint, (time.time() + 500,) * 2)
 
 
 def test_another_metric_and_a_gate_of_its_own(recipe: Recipe, shared: Path) -> None:

@@ -98,6 +98,7 @@ def test_steps_of_one_label_are_told_apart(
     final = tiny_net()
     final.quant = Quant(digits(0, 16).images)
     run = a_run(tmp_path / "tiny", final)
+    export_net(tiny_net(), OnnxRuntime(), run / "artifact")
     content = report()
     pruned = content["steps"][0]
     kinds = ("prune", "finetune", "quantize", "finetune")

@@ -56,6 +56,7 @@ class Measuring:
     _known: Mapping[str, Any] = field(default_factory=dict, init=False)  # the study's baseline, as it began
     _costs: dict[str, dict[str, float]] = field(default_factory=dict, init=False)  # by architecture
     _images: dict[int, Tensor] = field(default_factory=dict, init=False)  # of proxies, by size
+    _advised: bool = field(default=False, init=False)
     _at_hand: tuple[str, Lab] | None = field(default=None, init=False)  # the last candidate's key and lab
 
     @cached_property
@@ -99,6 +100,7 @@ class Measuring:
                 found["ms"] = ms
             self._costs[candidate.digest] = found
         if needed and "ms" not in found:
+            self._advise()
             with self._scorer.exported(self._untrained(candidate)) as shipped:
                 found["ms"] = self._base_ms * self._scorer.ratio_of(shipped, self.base.scored.shipped).median
         return dict(found)
@@ -230,6 +232,18 @@ class Measuring:
     @cached_property
     def _base_predicted(self) -> float | None:
         return self._scorer.predict_ms(self.base.net)
+
+    def _advise(self) -> None:
+        """Before the first candidate that is timed for its limits, say what would spare that."""
+        if self._advised or self._base_predicted is not None:
+            return
+        self._advised = True
+        spec = self._scorer.spec
+        self.log(
+            f"no latency table of {spec.kind}, threads {spec.threads}: candidates are exported and timed one by "
+            f"one; python -m compress calibrate --runtime {spec.kind} --threads {spec.threads} measures one in "
+            "two or three minutes"
+        )
 
     def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:
         """With the metric's points, the model's time standing in for what the metric times."""

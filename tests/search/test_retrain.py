@@ -108,12 +108,18 @@ def test_later_trials_stand_beside_the_baseline_that_the_study_began_with(
 ) -> None:
     """Not beside the time that another store has, nor in what ``auto`` would choose today."""
     spec, store = study
+    said: list[str] = []
     objective = Measuring(
-        spec.model_copy(update={"seed": 7, "runtime": AutoRuntime()}), store, _nothing, _nothing
+        spec.model_copy(update={"seed": 7, "runtime": AutoRuntime()}), store, said.append, _nothing
     )
     objective.take_up({"ms": 5000.0, "runtime": "onnxruntime"})
     assert objective._base_lab.recipe.runtime == OnnxRuntime()
+    objective.costs(net(8), needed=False)
+    assert not [line for line in said if "latency table" in line]
     assert 500 < objective.costs(net(16), needed=True)["ms"] < 50_000
+    objective.costs(net(24), needed=True)
+    (line,) = [line for line in said if "latency table" in line]
+    assert "python -m compress calibrate --runtime onnxruntime --threads 1" in line
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")

@@ -240,9 +240,9 @@ class Measuring:
         self._advised = True
         spec = self._scorer.spec
         self.log(
-            f"no latency table of {spec.kind}, threads {spec.threads}: candidates are exported and timed one by "
-            f"one; python -m compress calibrate --runtime {spec.kind} --threads {spec.threads} measures one in "
-            "two or three minutes"
+            f"no latency table of {spec.kind}, threads {spec.threads}: candidates are exported and timed "
+            f"one by one; python -m compress calibrate --runtime {spec.kind} --threads {spec.threads} "
+            "measures one in two or three minutes"
         )
 
     def _with_score(self, f1: float, costs: dict[str, float]) -> dict[str, float]:

@@ -73,4 +73,5 @@ def _largest_class(member: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Of each group the class of most of its images."""
     held = np.zeros((int(member.max()) + 1, int(targets.max()) + 1), np.int64)
     np.add.at(held, (member, targets), 1)
-    return held.argmax(axis=1)
+    largest: np.ndarray = held.argmax(axis=1)
+    return largest

@@ -17,7 +17,7 @@ from search.claims import Claims
 from search.clock import Clock
 from search.folder import StudyFolder
 from search.protocol import Objective
-from search.records import BASE, counted
+from search.records import BASE, Record, counted
 from search.samplers import left_to_chance
 from search.spec import StudySpec
 from search.storage import open_study
@@ -61,9 +61,7 @@ def conduct(
         if line := left_to_chance(spec.sampler, objective.sample):
             log(line)
     if spec.workers > 1:
-        stopped = _side_by_side(spec, folder, make)
-        if counted(finals.records_of(study)) >= spec.trials:
-            stopped = None  # one worker's reason, and the others went on
+        stopped = _if_left(_side_by_side(spec, folder, make), spec, finals.records_of(study))
     else:
         stopped = _loop(spec, folder, study, objective, log, going)
     if isinstance(objective, finals.Finishing):
@@ -121,6 +119,11 @@ def _side_by_side(spec: StudySpec, folder: StudyFolder, make: Make) -> str | Non
         codes = ", ".join(str(worker.exitcode) for worker in workers)
         raise CompressError(f"a worker died (exit codes {codes}); the same command goes on from here")
     return next((problems[0] for kind, problems in said if kind == "stopped"), None)
+
+
+def _if_left(why: str | None, spec: StudySpec, records: Sequence[Record]) -> str | None:
+    """Why one worker ended, where the others have not gone on until all trials were done."""
+    return why if counted(records) < spec.trials else None
 
 
 def _interrupt(workers: Sequence[BaseProcess]) -> None:

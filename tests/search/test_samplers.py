@@ -13,7 +13,18 @@ from search.conduct import conduct
 from search.folder import StudyFolder
 from search.joint import suggest_values
 from search.sample import suggest
-from search.samplers import Gp, Nsga2, Nsga3, Random, Sampler, Tpe, left_to_chance, stuck
+from search.samplers import (
+    Gp,
+    Nsga2,
+    Nsga3,
+    Random,
+    Sampler,
+    Tpe,
+    left_to_chance,
+    sampler_of,
+    seed_of,
+    stuck,
+)
 
 BLOCKS = [{"kind": "Conv", "channels": {"low": 8, "high": 64, "step": 8}}, {"kind": "Pass"}]
 
@@ -89,14 +100,19 @@ def generations(study: optuna.Study) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["nsga2", "nsga3"])
 def test_what_dice_draw_is_of_a_generation_and_still_by_chance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    kind: str,
 ) -> None:
-    monkeypatch.setattr("search.samplers.stuck", lambda trials: True)
+    repeated = told(*["duplicate"] * 5).trials
     found = {}
     for sampler in ({"kind": kind, "population": 4}, {"kind": "random"}):
-        once = loop(study_spec(trials=10, storage="journal", sampler=sampler), tmp_path / sampler["kind"])
-        once.run()
-        found[sampler["kind"]] = once.study
+        spec = study_spec(sampler=sampler)
+        study = optuna.create_study(directions=["maximize", "minimize"])
+        for number in range(10):
+            study.sampler = sampler_of(spec.sampler, repeated, seed_of(spec.seed, number))
+            trial = study.ask()
+            suggest(spec.space, trial)
+            study.tell(trial, [number / 10, number])
+        found[sampler["kind"]] = study
     assert generations(found[kind]) == [0] * 4 + [1] * 4 + [2] * 2
     assert [t.params for t in found[kind].trials] == [t.params for t in found["random"].trials]
 

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 
 from compress.errors import CompressError
 from search.candidate import Candidate
-from search.conduct import Make, conduct
+from search.conduct import Make, _if_left, conduct
 from search.folder import StudyFolder
 from search.records import Record
 from search.spec import StudySpec
@@ -128,12 +128,12 @@ def test_why_one_worker_ended_is_told_only_where_trials_are_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
-    monkeypatch.setattr("search.conduct._side_by_side", lambda *args: "nothing new was found")
-    with StudyFolder.open(study_spec()) as folder:
-        conduct(study_spec(trials=2), folder, fast_objective.fast, folder.log)
-        for trials, why in ((2, None), (3, "nothing new was found")):
-            spec = study_spec(trials=trials, workers=2)
-            assert conduct(spec, folder, fast_objective.fast, folder.log) == why
+    spec = study_spec(trials=2)
+    with StudyFolder.open(spec) as folder:
+        conduct(spec, folder, fast_objective.fast, folder.log)
+    records = [Record.of_trial(trial) for trial in open_study(spec, folder.path).get_trials()]
+    for trials, why in ((2, None), (3, "nothing new was found")):
+        assert _if_left("nothing new was found", study_spec(trials=trials, workers=2), records) == why
 
 
 def test_a_trial_that_is_run_again_keeps_its_proxy(tmp_path: Path) -> None:

@@ -147,12 +147,11 @@ def sampler_of(sampler: Sampler, trials: Sequence[FrozenTrial], seed: int) -> Ba
     """What draws the next trial: the sampler, or dice where it is stuck."""
     if not stuck(trials):
         return sampler.make(seed)
-    dice = Random().make(seed)
     if not sampler.genetic:
-        return dice
+        return Random().make(seed)
     from search.generations import ByChance
 
-    return ByChance(sampler.make(seed), dice)
+    return ByChance(sampler.make(seed), seed)
 
 
 def take_in(sampler: Sampler, trial: Trial) -> None:

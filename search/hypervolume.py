@@ -1,33 +1,64 @@
-"""How much a front is worth in one number: the area that it dominates."""
+"""How much a front is worth in one number: the area, or volume, that it dominates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TypeVar
 
+from search.records import dominates
+
 T = TypeVar("T")
-Point = tuple[float, float]
+Point = tuple[float, ...]
 
 
 def hypervolume(points: Iterable[Point], reference: Point) -> float:
-    """Area between ``reference`` and the points that are better than it in both; of their union, exactly.
+    """Volume between ``reference`` and the points that are better than it in all; of their union, exactly.
 
     Zitzler and Thiele, Multiobjective evolutionary algorithms: a comparative case study and the strength
-    Pareto approach, 1999; here of two objectives.
+    Pareto approach, 1999. By slices (While et al., A faster algorithm for calculating hypervolume, 2006): for
+    fronts of some tens of points.
 
     Args:
-        points: a value to maximise and a cost to minimise, as (F1, ms); dominated ones add nothing.
-        reference: the least value and the greatest cost that count.
+        points: a value to maximise and costs to minimise, as (F1, ms); dominated ones add nothing.
+        reference: the least value and the greatest costs that count.
     """
-    low, high = reference
-    area, reached = 0.0, low
-    # From the cheapest on, each point adds a strip: what it is worth more, for all costs above its own.
-    for value, cost in sorted(points, key=lambda point: (point[1], -point[0])):
-        if cost < high and value > reached:
-            area += (value - reached) * (high - cost)
-            reached = value
-    return area
+    low, *high = reference
+    inside = [p for p in points if p[0] > low and all(c < h for c, h in zip(p[1:], high, strict=True))]
+    if not high:
+        return max((value for (value,) in inside), default=low) - low
+    inside.sort(key=lambda point: point[-1])
+    ends = [*(point[-1] for point in inside), high[-1]]
+    # Between two costs in turn counts what all the cheaper ones dominate without that cost.
+    return sum(
+        (b - a) * hypervolume([point[:-1] for point in inside[:many]], reference[:-1])
+        for many, (a, b) in enumerate(pairwise(ends), start=1)
+        if a < b
+    )
+
+
+def by_gain(points: Sequence[Point], reference: Point) -> list[int]:
+    """Indices of the points, best first: each adds more volume to those before it than any other would.
+
+    So a front's ends, where much of one is paid for a little of the other, come after its middle. Those that
+    add nothing come last, by the volume that each dominates alone.
+    """
+    alone = [hypervolume([point], reference) for point in points]
+    costs = [(-point[0], *point[1:]) for point in points]
+    rest = sorted(range(len(points)), key=lambda i: -alone[i])
+    open_ = {i for i in rest if alone[i] > 0 and not any(dominates(other, costs[i]) for other in costs)}
+    first: list[int] = []
+    reached = 0.0
+    while open_:
+        before = [points[i] for i in first]
+        volumes = {i: hypervolume([*before, points[i]], reference) for i in rest if i in open_}
+        best = max(volumes, key=volumes.__getitem__)
+        if volumes[best] <= reached:  # equal to one before it
+            break
+        reached = volumes[best]
+        first.append(best)
+        open_.remove(best)
+    return [*first, *(i for i in rest if i not in first)]
 
 
 def best_subset(items: Sequence[T], points: Sequence[Point], size: int, reference: Point) -> list[T]:

@@ -126,7 +126,7 @@ def front(records: Iterable[Record], names: Mapping[str, str]) -> list[Record]:
     return sorted(best, key=lambda record: lower(record.measured, names))
 
 
-def lower(measured: dict[str, float], names: Mapping[str, str]) -> tuple[float, ...]:
+def lower(measured: Mapping[str, float], names: Mapping[str, str]) -> tuple[float, ...]:
     """The values as something to minimise."""
     return tuple(-measured[n] if way == "maximize" else measured[n] for n, way in names.items())
 

@@ -10,11 +10,12 @@ with rungs of 8, 24 and 60 epochs one that climbs them all would be trained for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from search.records import TRAINED_ELSEWHERE, Record, dominates, lower
+from search.records import TRAINED_ELSEWHERE, Record
+from search.worth import best_first
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,20 @@ class Correlation:
 
 
 def goes_on(
-    own: dict[str, float], peers: Sequence[dict[str, float]], objectives: Sequence[str], keep: float
+    own: dict[str, float],
+    peers: Sequence[dict[str, float]],
+    objectives: Sequence[str],
+    keep: float,
+    base: Mapping[str, float],
 ) -> bool:
-    """Whether a candidate is among the best ``keep`` of all at its rung so far.
-
-    By how many dominate it in the objectives; of those with equally many, by the score.
+    """Whether a candidate is among the best ``keep`` of all at its rung so far; see ``worth.best_first``.
 
     Args:
         own, peers: measured after the rung's epochs; ``own`` is among the peers.
+        base: the baseline's, measured.
     """
-    from search.spec import DIRECTIONS
-
-    names = {name: DIRECTIONS[name] for name in objectives}
-    vectors = [lower(peer, names) for peer in peers]
-
-    def rank(values: dict[str, float]) -> tuple[float, ...]:
-        vector = lower(values, names)
-        return sum(dominates(other, vector) for other in vectors), values["score"]
-
-    mine = rank(own)
-    return sum(rank(peer) < mine for peer in peers) < max(1, math.floor(keep * len(peers)))
+    ordered = [peers[i] for i in best_first(peers, objectives, base)]
+    return ordered.index(own) < max(1, math.floor(keep * len(peers)))
 
 
 def correlations(records: Sequence[Record], epochs: Sequence[int], proxy: str | None) -> list[Correlation]:

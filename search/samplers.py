@@ -45,9 +45,11 @@ class Tpe(Sampler):
     def make(self, seed: int) -> BaseSampler:
         from optuna.samplers import TPESampler
 
+        from search.learned import FromAllTrained
         from search.startup import AfterStartup
 
-        return AfterStartup(TPESampler(seed=seed, n_startup_trials=1), self.startup, seed)
+        learning = FromAllTrained(TPESampler(seed=seed, n_startup_trials=1))
+        return AfterStartup(learning, self.startup, seed)
 
 
 class Nsga2(Sampler):

@@ -15,7 +15,7 @@ from search.claims import Claims
 from search.clock import Clock, words
 from search.ledger import EVALUATED, TWINS, Ledger, line
 from search.protocol import Objective, asked
-from search.records import COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
+from search.records import BASE, COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
 from search.samplers import sampler_of, seed_of, take_in
@@ -280,7 +280,8 @@ class Loop:
                     trial.report(done[epochs][self.spec.objectives[0]], epochs)
                 there = [r for r in self.ledger.records() if r.outcome not in TRAINED_ELSEWHERE]
                 peers = [record.rungs[epochs] for record in there if epochs in record.rungs]
-                on = goes_on(done[epochs], peers, self.spec.objectives, fidelity.keep)
+                base, objectives = self.study.user_attrs[BASE], self.spec.objectives
+                on = goes_on(done[epochs], peers, objectives, fidelity.keep, base)
             self.log(
                 f"trial {trial.number}: after {epochs} epochs {line(done[epochs])}, "
                 f"{'goes on' if on else f'not among the best of {len(peers)}'}"

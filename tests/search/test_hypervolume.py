@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.hypervolume import Point, best_subset, hypervolume
+from search.hypervolume import Point, best_subset, by_gain, hypervolume
 
 SIDE = 12
 POINTS = st.lists(st.tuples(st.integers(-3, SIDE + 3), st.integers(-3, SIDE + 3)), max_size=8)
@@ -26,6 +26,34 @@ def counted(points: list[tuple[int, int]], low: int, high: int) -> int:
 @given(POINTS, st.integers(0, 4), st.integers(6, SIDE))
 def test_it_is_the_number_of_cells(points: list[tuple[int, int]], low: int, high: int) -> None:
     assert hypervolume(points, (low, high)) == counted(points, low, high)
+
+
+THREE = st.lists(st.tuples(*[st.integers(-1, 5)] * 3), max_size=6)
+
+
+@given(THREE, st.tuples(st.integers(0, 2), st.integers(3, 5), st.integers(3, 5)))
+def test_of_three_objectives_too(points: list[tuple[int, int, int]], reference: tuple[int, int, int]) -> None:
+    low, *high = reference
+    cells = product(range(low, 6), *(range(-1, end) for end in high))
+    assert hypervolume(points, reference) == sum(
+        any(value >= v + 1 and one <= a and other <= b for value, one, other in points) for v, a, b in cells
+    )
+
+
+@given(POINTS)
+def test_each_adds_more_than_any_other_would(points: list[tuple[int, int]]) -> None:
+    order = by_gain(points, (0, SIDE))
+    assert sorted(order) == list(range(len(points)))
+    reached, adding = 0.0, True
+    for place in range(len(order)):
+        before = [points[j] for j in order[:place]]
+        worth = [hypervolume([*before, points[j]], (0, SIDE)) for j in order[place:]]
+        if adding := adding and max(worth) > reached:
+            assert worth[0] == max(worth)
+            reached = worth[0]
+        else:  # nothing adds any more: what is worth more alone comes first
+            alone = [hypervolume([points[j]], (0, SIDE)) for j in order[place:]]
+            assert alone == sorted(alone, reverse=True)
 
 
 def test_by_hand() -> None:

@@ -14,14 +14,17 @@ def values(f1: float, ms: float) -> dict[str, float]:
     return {"f1": f1, "ms": ms, "params": 1.0, "macs": 1.0, "score": ms + 1 - f1}
 
 
+BASE = values(0.5, 2.0)
+
+
 def test_the_first_one_always_goes_on() -> None:
     one = values(0.1, 9.0)
-    assert goes_on(one, [one], ["f1", "ms"], 0.33)
+    assert goes_on(one, [one], ["f1", "ms"], 0.33, BASE)
 
 
 def test_a_third_of_many_goes_on() -> None:
     peers = [values(f1 / 30, 1.0) for f1 in range(30)]
-    on = [goes_on(one, peers, ["f1"], 1 / 3) for one in peers]
+    on = [goes_on(one, peers, ["f1"], 1 / 3, BASE) for one in peers]
     assert on == [False] * 20 + [True] * 10
 
 
@@ -29,8 +32,21 @@ def test_with_two_objectives_what_nothing_dominates_comes_first() -> None:
     front = [values(0.9, 3.0), values(0.5, 1.0)]
     rest = [values(0.4, 2.0), values(0.3, 3.0)]
     peers = [*rest, *front]
-    assert [goes_on(one, peers, ["f1", "ms"], 0.5) for one in peers] == [False, False, True, True]
-    assert [goes_on(one, peers, ["f1", "ms"], 0.25) for one in peers].count(True) == 1  # by score
+    assert [goes_on(one, peers, ["f1", "ms"], 0.5, BASE) for one in peers] == [False, False, True, True]
+    assert [goes_on(one, peers, ["f1", "ms"], 0.25, BASE) for one in peers].count(True) == 1
+
+
+def test_the_fastest_does_not_go_on_for_being_fast_alone() -> None:
+    """Nothing dominates it, but beside a net that takes a little longer it adds next to nothing."""
+    fast, others = values(0.2, 0.1), [values(0.6, 0.15), values(0.7, 0.5), values(0.65, 0.4)]
+    peers = [fast, *others, values(0.1, 0.3), values(0.3, 0.6)]
+    on = [goes_on(one, peers, ["f1", "ms"], 0.34, BASE) for one in peers]
+    assert on == [False, True, True, False, False, False]
+
+
+def test_costs_alone_can_be_objectives() -> None:
+    peers = [values(0.9, 3.0), values(0.1, 1.0), values(0.5, 2.0)]
+    assert [goes_on(one, peers, ["ms", "params"], 0.34, BASE) for one in peers] == [False, True, False]
 
 
 def record(number: int, short: float, long: float | None) -> Record:

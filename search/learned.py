@@ -1,0 +1,101 @@
+"""What a sampler for several objectives learns from: all that was trained, however far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.records import BASE, Record
+from search.worth import best_first
+
+
+class FromAllTrained(BaseSampler):
+    """``sampler``, which in a study of several objectives sees one of all that was trained, best first.
+
+    By itself Optuna's MOTPE takes the best tenth of all trials for good ones: of those beyond the limits too,
+    which soon are the most; and what was stopped at a rung it ranks behind all that was not, in no order. So
+    with limits and rungs whatever was trained would be good, and only the limits would be learnt.
+    Here the tenth is of what was trained; a candidate that was stopped counts as what it had become, which is
+    less than it might have; and what is beyond the limits counts as trials do that are at work elsewhere: as
+    nothing to come back to.
+    """
+
+    def __init__(self, sampler: BaseSampler) -> None:
+        self._sampler = sampler
+        self._shown: optuna.Study | None = None
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._shown = None
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        if self._shown is None:  # once for all that this one draws
+            self._shown = shown(study, trial.number)
+        return self._sampler.sample_independent(self._shown, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._sampler.reseed_rng()
+
+
+def shown(study: optuna.Study, number: int) -> optuna.Study:
+    """In memory, what there is to learn for the trial of that number: to be minimised is its place among the
+    trained ones, see ``worth.best_first``.
+
+    The study itself where it has one objective, all its trials were trained fully and are within its limits,
+    or none was trained. Its metric names are its objectives.
+    """
+    names, base = study.metric_names, study.user_attrs.get(BASE)
+    if names is None or len(names) == 1 or base is None:
+        return study
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    there = [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.number != number]
+    ended = [trial for trial in there if trial.state.is_finished()]
+    reached = {trial.number: found for trial in ended if (found := _reached(Record.of_trial(trial)))}
+    if not reached or all(trial.state == TrialState.COMPLETE and trial.number in reached for trial in ended):
+        return study
+    numbers = list(reached)
+    order = [numbers[i] for i in best_first(list(reached.values()), names, base)]
+    seen = optuna.create_study()
+    for trial in there:
+        known = trial.number in reached
+        as_seen = create_trial(
+            state=TrialState.COMPLETE if known else TrialState.RUNNING,
+            value=order.index(trial.number) if known else None,
+            params=trial.params,
+            distributions=trial.distributions,
+        )
+        seen.add_trial(as_seen)
+    return seen
+
+
+def _reached(record: Record) -> dict[str, float] | None:
+    """At the end of its training, or else at the last rung; None of what was not, or is no solution."""
+    if record.outcome == "stopped":
+        return record.rungs[max(record.rungs)]
+    return record.measured if record.outcome == "evaluated" and record.feasible else None

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
 from typing import TypeVar
 
-from search.records import dominates
-
 T = TypeVar("T")
 Point = tuple[float, ...]
+_LEAST = 0.05  # of what is there: about the standard error of an F1 of 0.65 on 250 photos
 
 
 def hypervolume(points: Iterable[Point], reference: Point) -> float:
@@ -40,25 +39,22 @@ def hypervolume(points: Iterable[Point], reference: Point) -> float:
 def by_gain(points: Sequence[Point], reference: Point) -> list[int]:
     """Indices of the points, best first: each adds more volume to those before it than any other would.
 
-    So a front's ends, where much of one is paid for a little of the other, come after its middle. Those that
-    add nothing come last, by the volume that each dominates alone.
+    Those that would add less than a twentieth come last, by the volume that each dominates alone: among them
+    the ends of a front, where much of one is paid for a little of the other.
     """
     alone = [hypervolume([point], reference) for point in points]
-    costs = [(-point[0], *point[1:]) for point in points]
     rest = sorted(range(len(points)), key=lambda i: -alone[i])
-    open_ = {i for i in rest if alone[i] > 0 and not any(dominates(other, costs[i]) for other in costs)}
     first: list[int] = []
     reached = 0.0
-    while open_:
+    while rest:
         before = [points[i] for i in first]
-        volumes = {i: hypervolume([*before, points[i]], reference) for i in rest if i in open_}
-        best = max(volumes, key=volumes.__getitem__)
-        if volumes[best] <= reached:  # equal to one before it
+        volumes = [hypervolume([*before, points[i]], reference) for i in rest]
+        best = max(volumes)
+        if best <= reached * (1 + _LEAST):
             break
-        reached = volumes[best]
-        first.append(best)
-        open_.remove(best)
-    return [*first, *(i for i in rest if i not in first)]
+        reached = best
+        first.append(rest.pop(volumes.index(best)))
+    return [*first, *rest]
 
 
 def best_subset(items: Sequence[T], points: Sequence[Point], size: int, reference: Point) -> list[T]:

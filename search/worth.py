@@ -17,8 +17,8 @@ def best_first(
     """Indices of the candidates; of equals, the better score first.
 
     Of several objectives, by what each adds to the volume that all dominate, from F1 0 and twice the
-    baseline's costs on. By domination alone whatever is fastest would be among the best, be it no better than
-    a guess.
+    baseline's costs on; see ``hypervolume.by_gain``. By domination alone whatever is fastest would be among
+    the best, be it no better than a guess.
 
     Args:
         measured: the objectives and ``score`` of each.

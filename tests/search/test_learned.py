@@ -60,10 +60,10 @@ def test_all_that_was_trained_is_ranked_and_the_rest_is_nothing_to_come_back_to(
     working = study.ask()
     seen = shown(study, working.number).get_trials(deepcopy=False)
     assert [(trial.params["ms"], trial.value) for trial in seen] == [
-        (0.5, 1.0),  # nothing is faster
+        (0.5, 2.0),  # though nothing is faster
         (0.6, 0.0),
         (1.5, None),
-        (0.7, 2.0),
+        (0.7, 1.0),
         (1.2, None),
     ]
     assert {trial.state for trial in seen if trial.value is None} == {TrialState.RUNNING}

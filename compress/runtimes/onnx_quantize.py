@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
+from compress.ops.ranges import METHODS
 from compress.runtimes.onnx_export import INPUT, SCOPES, first_line, quiet, to_onnx
+from compress.runtimes.onnx_ranges import clipped_ranges
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from compress.net import Quant
 
-_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _BATCH = 16
 
@@ -52,6 +52,7 @@ def to_int8_onnx(model: nn.Module, example: Tensor, quant: Quant) -> onnx.ModelP
 
 
 def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
+    import numpy as np
     import onnx
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -61,6 +62,14 @@ def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
         try:
             # The exporter has optimised the graph; doing it again would rename the nodes left out.
             quant_pre_process(proto, shaped, skip_optimization=True, skip_symbolic_shape=True)
+            # Strided: batch by batch. CalibMaxIntermediateOutputs would forget what it has seen.
+            options: dict[str, Any] = {"CalibStridedMinMax": 1}
+            if quant.method != "minmax":
+                ranges = clipped_ranges(onnx.load(shaped), quant.images, quant.method)
+                options["TensorQuantOverrides"] = {
+                    name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+                    for name, (low, high) in ranges.items()
+                }
             q.quantize_static(
                 shaped,
                 out,
@@ -71,8 +80,8 @@ def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
                 nodes_to_exclude=[*_before_weights(proto), *_inside(proto, quant.exclude)],
-                calibrate_method=q.CalibrationMethod[_METHODS[quant.method]],
-                extra_options={"CalibMaxIntermediateOutputs": _kept_batches(len(quant.images))},
+                calibrate_method=q.CalibrationMethod.MinMax,
+                extra_options=options,
             )
         except Exception as error:  # protobuf, numpy and C++ each raise their own
             raise CompressError(f"ONNX Runtime cannot quantise this net: {first_line(error)}") from error
@@ -80,8 +89,8 @@ def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
 
 
 def _check(example: Tensor, quant: Quant) -> None:
-    if quant.method not in _METHODS:
-        raise ValueError(f"quant.method must be one of {sorted(_METHODS)}, got {quant.method!r}")
+    if quant.method not in METHODS:
+        raise ValueError(f"quant.method must be one of {sorted(METHODS)}, got {quant.method!r}")
     dtype, shape = str(example.dtype).removeprefix("torch."), tuple(example.shape[1:])
     images = quant.images
     if len(images) == 0 or images.dtype != dtype or images.shape[1:] != shape:
@@ -92,35 +101,25 @@ def _check(example: Tensor, quant: Quant) -> None:
 
 
 def _reader(images: np.ndarray) -> Any:
+    """Batches of the images, all of them or those that the calibrator asks for."""
     from onnxruntime.quantization import CalibrationDataReader
 
-    size = _batch(len(images))
+    batches = [{INPUT: images[i : i + _BATCH]} for i in range(0, len(images), _BATCH)]
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[dict[str, np.ndarray]] = iter(
-                [{INPUT: images[i : i + size]} for i in range(0, len(images), size)]
-            )
+            self.left = iter(batches)
+
+        def __len__(self) -> int:
+            return len(batches)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.left = iter(batches[start_index:end_index])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.batches, None)
+            return next(self.left, None)
 
     return Reader()
-
-
-def _batch(images: int) -> int:
-    """The calibrator wants batches of one size."""
-    return next(size for size in range(_BATCH, 0, -1) if images % size == 0)
-
-
-def _kept_batches(images: int) -> int:
-    """How many batches' activations the calibrator holds before it sums them up; all would not fit in memory.
-
-    It fails when nothing is left over at the end, so the number must not divide that of the batches.
-    """
-    size = _batch(images)
-    batches = images // size
-    return next(k for k in itertools.count(max(2, _BATCH // size)) if batches % k)
 
 
 def _before_weights(proto: onnx.ModelProto) -> list[str]:

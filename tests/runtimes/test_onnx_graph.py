@@ -10,6 +10,7 @@ from torch import nn
 
 from compress.errors import CompressError
 from compress.net import Preprocess, Quant
+from compress.ops.ranges import Histogram, keep
 from compress.runtimes.deploy import Deployed, export_net, parity
 from compress.runtimes.onnx_export import SCOPES, _activations_out_of_place, exported_program, to_onnx
 from compress.runtimes.onnx_quantize import to_int8_onnx
@@ -250,6 +251,58 @@ def test_every_calibration_method_and_number_of_images(relu6_net, pictures, meth
     net.quant = Quant(np.resize(pictures, (images, 32, 32, 3)), method)
     found = parity(net, OnnxRuntime(), export_net(net, OnnxRuntime(), tmp_path / "q"), pictures)
     assert found.agreement >= 0.7
+
+
+def activation_scales(proto):
+    """Scale and zero point of everything that is uint8, by the value that is quantised."""
+    _, values = dequantised(proto)
+    nodes = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    return {n.input[0]: [values[name].item() for name in n.input[1:]] for n in nodes}
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+def test_every_image_counts_wherever_it_stands(relu6_net, example, pictures, method):
+    """Photos of a folder lie class by class: what comes first must not be forgotten."""
+    images = np.concatenate([np.repeat(pictures, 4, axis=0) // 4, pictures])  # 120, the last ones brightest
+    model = Deployed(relu6_net.module, relu6_net.preprocess)
+    first, last = (
+        activation_scales(to_int8_onnx(model, example, Quant(some, method)))
+        for some in (images[::-1], images)
+    )
+    assert first.keys() == last.keys()
+    for name, found in first.items():
+        assert found == pytest.approx(last[name], rel=1e-4)
+
+
+class Tailed(nn.Module):
+    """Two convolutions; of the first one's input, every 400th value is twenty times the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1)
+
+    def forward(self, images):
+        return self.last(self.first(images.permute(0, 3, 1, 2).float() / 255)).mean((2, 3))
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+def test_ranges_are_those_that_training_as_int8_takes(method):
+    torch.manual_seed(0)
+    net = Tailed().eval()
+    images = np.random.default_rng(0).integers(0, 12, (40, 20, 20, 3)).astype(np.uint8)
+    images[:, 7, 7] = 240
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    inputs = {"first": x, "last": net.first(x).detach()}
+    found = activation_scales(to_int8_onnx(net, torch.from_numpy(images[:1]), Quant(images, method)))
+    scales = sorted(scale for scale, _ in found.values())
+    for values in inputs.values():
+        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+        histogram = Histogram(low, high)
+        histogram.add(values)
+        low, high = keep(histogram, method)
+        assert any(scale == pytest.approx((high - low) / 255, rel=1e-3) for scale in scales)
+    if method == "entropy":
+        assert scales[0] < 240 / 255 / 255 / 3  # the few large ones are cut off
 
 
 def test_normalisation_equals_the_preprocess(pictures):

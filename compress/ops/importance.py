@@ -49,10 +49,23 @@ def scores(
     found = {}
     with dependency_graph(probe, example) as graph:
         for group in groups:
-            score = importance(full_group(graph, probe.get_submodule(group.name)))
+            tied = full_group(graph, probe.get_submodule(group.name))
+            if kind != "group_taylor":
+                _count_depthwise(tied)
+            score = importance(tied)
             # A group that is dead (all scores 0) has mean 0: its channels are the first to go.
             found[group.name] = torch.nan_to_num(score.detach()).view(group.blocks, -1).mean(0)
     return found
+
+
+def _count_depthwise(tied: Any) -> None:
+    """Let torch-pruning's magnitudes see the filters of depthwise convolutions, which they leave out: rows of
+    a weight like any other's."""
+    import torch_pruning as tp
+
+    for dependency, _ in tied:
+        if dependency.handler == tp.prune_depthwise_conv_out_channels:
+            dependency.handler = tp.prune_conv_out_channels
 
 
 def fill_gradients(module: nn.Module, batches: Batches) -> None:

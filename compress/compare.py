@@ -166,7 +166,10 @@ def _notes(
     if not scored:
         yield "scores do not compare and are left out"
     elif against is not None:
-        yield f"scores are against the baseline of {against.path}"
+        yield (
+            f"scores are against the baseline of {against.path}, whose time was measured on another day than "
+            "the other runs': intervals do not cover what the machine did between"
+        )
     else:
         bases = {digest(*(run.content[key] for key in ("data", "model", "train"))) for run, *_ in groups}
         if len(bases) > 1:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Target = Callable[[optuna.trial.FrozenTrial], float]
 
+_TOP = 5  # so many trials at least, by what they have in common parameters are weighed
 _UNITS = {"ms": "milliseconds an image", "params": "parameters", "macs": "multiply-accumulates"}
 
 
@@ -106,8 +107,12 @@ def _optunas(folder: Path, spec: StudySpec, study: optuna.Study) -> None:
             )
             save(history, f"history-{name}")
             if _can_weigh(done, i):
+                top = max(0.1, _TOP / len(done))
                 weighed = draw.plot_param_importances(
-                    study, target=_lower(target, name) if several else None, target_name=name
+                    study,
+                    evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top),
+                    target=_lower(target, name) if several else None,
+                    target_name=name,
                 )
                 save(weighed, f"importances-{name}")
         if 2 <= len(spec.objectives) <= 3:
@@ -121,9 +126,9 @@ def _lower(target: Target, name: ObjectiveName) -> Target:
 
 
 def _can_weigh(done: Sequence[optuna.trial.FrozenTrial], objective: int) -> bool:
-    """Importances need values that vary: of the objective, and of a parameter, whether all trials have it or
-    not."""
-    if len(done) < 4 or len({trial.values[objective] for trial in done}) < 2:
+    """Importances need enough trials, and values that vary: of the objective, and of a parameter, whether all
+    trials have it or not."""
+    if len(done) < 2 * _TOP or len({trial.values[objective] for trial in done}) < 2:
         return False
     drawn = {(name, value) for trial in done for name, value in trial.params.items()}
     return len(drawn) > len({name for name, _ in drawn})

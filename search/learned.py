@@ -23,8 +23,8 @@ class FromAllTrained(BaseSampler):
     which soon are the most; and what was stopped at a rung it ranks behind all that was not, in no order. So
     with limits and rungs whatever was trained would be good, and only the limits would be learnt.
     Here the tenth is of what was trained; a candidate that was stopped counts as what it had become, which is
-    less than it might have; and what is beyond the limits counts as trials do that are at work elsewhere: as
-    nothing to come back to.
+    less than it might have; and what is beyond the limits, or failed, counts as trials do that are at work
+    elsewhere: as nothing to come back to.
     """
 
     def __init__(self, sampler: BaseSampler) -> None:
@@ -76,7 +76,11 @@ def shown(study: optuna.Study, number: int) -> optuna.Study:
     if names is None or len(names) == 1 or base is None:
         return study
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    there = [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.number != number]
+    there = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.number != number and (trial.state in states or trial.user_attrs.get("outcome") == "failed")
+    ]
     ended = [trial for trial in there if trial.state.is_finished()]
     reached = {trial.number: found for trial in ended if (found := _reached(Record.of_trial(trial)))}
     if not reached or all(trial.state == TrialState.COMPLETE and trial.number in reached for trial in ended):

@@ -135,6 +135,16 @@ def left_to_chance(sampler: Sampler, sample: Callable[[Trial], Any]) -> str | No
     )
 
 
+def blind_to_rungs(sampler: Sampler) -> str | None:
+    """That a sampler learns from full trainings alone, in a line; of ``tpe`` see ``FromAllTrained``."""
+    if not sampler.common:
+        return None
+    return (
+        f"sampler {sampler.kind} learns from full trainings only: what fidelity stops, and with it most of "
+        "what is trained, teaches it nothing; tpe learns from all"
+    )
+
+
 def _quiet(name: str, **arguments: Any) -> BaseSampler:
     """Made without Optuna's note that a sampler is experimental, which would come before every trial."""
     import optuna

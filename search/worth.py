@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from search.hypervolume import by_gain
 from search.records import lower
 from search.spec import DIRECTIONS
 
-_WORTH = 2.0  # times the baseline's costs: what takes more is worth nothing, however exact
+_WORTH = 2.0  # times the usual costs: what takes more is worth nothing, however exact
 
 
 def best_first(
@@ -17,8 +18,8 @@ def best_first(
     """Indices of the candidates; of equals, the better score first.
 
     Of several objectives, by what each adds to the volume that all dominate, from F1 0 and twice the
-    baseline's costs on; see ``hypervolume.by_gain``. By domination alone whatever is fastest would be among
-    the best, be it no better than a guess.
+    baseline's costs on, or twice the candidates' median where that is higher; see ``hypervolume.by_gain``.
+    By domination alone whatever is fastest would be among the best, be it no better than a guess.
 
     Args:
         measured: the objectives and ``score`` of each.
@@ -34,4 +35,5 @@ def best_first(
         (one["f1"] if exact else 1.0, *(one[name] for name in costs))
         for one in (measured[i] for i in by_score)
     ]
-    return [by_score[i] for i in by_gain(points, (0.0, *(_WORTH * base[c] for c in costs)))]
+    most = [_WORTH * max(base[c], median(one[c] for one in measured)) for c in costs]
+    return [by_score[i] for i in by_gain(points, (0.0, *most))]

@@ -41,7 +41,8 @@ def ended(study: optuna.Study, knob: str, ms: float, outcome: str) -> int:
     if outcome == "evaluated":
         study.tell(trial, [found["f1"], ms])
     else:
-        study.tell(trial, state=TrialState.FAIL if outcome == "outranked" else TrialState.PRUNED)
+        unseen = outcome in ("outranked", "failed")
+        study.tell(trial, state=TrialState.FAIL if unseen else TrialState.PRUNED)
     return trial.number
 
 
@@ -54,6 +55,7 @@ def test_all_that_was_trained_is_ranked_and_the_rest_is_nothing_to_come_back_to(
         ("good", 0.7, "stopped"),
         ("bad", 0.4, "outranked"),
         ("good", 1.2, "evaluated"),  # beyond the limits, as measured
+        ("bad", 0.3, "failed"),
     ]
     for knob, ms, outcome in outcomes:
         ended(study, knob, ms, outcome)
@@ -65,6 +67,7 @@ def test_all_that_was_trained_is_ranked_and_the_rest_is_nothing_to_come_back_to(
         (1.5, None),
         (0.7, 1.0),
         (1.2, None),
+        (0.3, None),
     ]
     assert {trial.state for trial in seen if trial.value is None} == {TrialState.RUNNING}
 

@@ -44,6 +44,12 @@ def test_the_fastest_does_not_go_on_for_being_fast_alone() -> None:
     assert on == [False, True, True, False, False, False]
 
 
+def test_beside_a_fast_baseline_what_is_exact_still_counts() -> None:
+    peers = [values(0.9, 30.0), values(0.3, 16.0), values(0.85, 28.0), values(0.25, 17.0), values(0.2, 33.0)]
+    on = [goes_on(one, peers, ["f1", "ms"], 0.4, BASE) for one in peers]
+    assert on == [False, True, True, False, False]
+
+
 def test_costs_alone_can_be_objectives() -> None:
     peers = [values(0.9, 3.0), values(0.1, 1.0), values(0.5, 2.0)]
     assert [goes_on(one, peers, ["ms", "params"], 0.34, BASE) for one in peers] == [False, True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,12 @@ def test_a_trial_that_is_run_again_is_of_a_generation(tmp_path: Path, kind: str)
 def test_a_study_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
-    spec = study_spec(trials=1, storage="journal", sampler={"kind": "nsga2"})
+    fidelity = {"epochs": [3, 60]}
+    spec = study_spec(trials=1, storage="journal", sampler={"kind": "nsga2"}, fidelity=fidelity)
     for trials in (1, 2):
         with StudyFolder.open(spec) as folder:
             conduct(spec.model_copy(update={"trials": trials}), folder, fast, folder.log)
     text = (folder.path / "log.txt").read_text()
-    assert text.count("sampler nsga2 learns from ") == 1
+    assert len(re.findall("sampler nsga2 learns from [0-9]+ parameters", text)) == 1
+    assert text.count("sampler nsga2 learns from full trainings only") == 1
     assert text.count(" of 2): F1 val ") == 1

@@ -52,7 +52,15 @@ def test_what_matters_to_an_objective_is_what_its_best_trials_have_in_common(
 
 def test_no_parameter_needs_to_be_in_all_trials(tmp_path: Path) -> None:
     study = empty()
-    for i in range(8):
-        told(study, {f"of block {i % 2}": i / 8}, i / 10, float(i))
+    for i in range(12):
+        told(study, {f"of block {i % 2}": i / 12}, i / 20, float(i))
     figures._optunas(tmp_path, study_spec(), study)
     assert (tmp_path / "optuna-importances-f1.png").exists()
+
+
+def test_a_few_trials_are_no_evidence_of_what_matters(tmp_path: Path) -> None:
+    study, rng = empty(), random.Random(0)
+    for _ in range(9):
+        told(study, {"any": rng.random()}, rng.random(), rng.random())
+    figures._optunas(tmp_path, study_spec(), study)
+    assert not list(tmp_path.glob("optuna-importances-*"))

@@ -1,4 +1,4 @@
-"""What a sampler for several objectives learns from: all that was trained, however far."""
+"""What a sampler learns from in a study with limits or rungs: all that was trained, however far."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _OTHERS = 500  # of the trials that were not trained, the latest: each takes hal
 
 
 class FromAllTrained(BaseSampler):
-    """``sampler``, which in a study of several objectives sees one of all that was trained, best first.
+    """``sampler``, which behind limits and rungs sees a study of all that was trained, best first.
 
-    By itself Optuna's MOTPE takes the best tenth of all trials for good ones: of those beyond the limits too,
-    which soon are the most; and what was stopped at a rung it ranks behind all that was not, in no order. So
-    with limits and rungs whatever was trained would be good, and only the limits would be learnt.
+    By itself Optuna's TPE takes the best tenth of all trials for good ones: of those beyond the limits too,
+    which soon are the most. So whatever was trained would be good, and only the limits would be learnt; and
+    of several objectives it ranks what was stopped at a rung behind all that was not, in no order.
     Here the tenth is of what was trained; a candidate that was stopped counts as what it had become, which is
     less than it might have; and what is beyond the limits, or failed, counts as trials do that are at work
-    elsewhere: as nothing to come back to.
+    elsewhere: as nothing to come back to. Parameters are then drawn one by one, as for several objectives.
     """
 
     def __init__(self, sampler: BaseSampler) -> None:
@@ -38,7 +38,7 @@ class FromAllTrained(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
+        return self._sampler.infer_relative_search_space(study, trial) if _plain(study) else {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -69,21 +69,21 @@ def shown(study: optuna.Study, number: int) -> optuna.Study:
     """In memory, what there is to learn for the trial of that number: to be minimised is its place among the
     trained ones, see ``worth.best_first``.
 
-    The study itself where it has one objective, all its trials were trained fully and are within its limits,
-    or none was trained. Its metric names are its objectives.
+    The study itself where all its trials were trained fully and are within its limits, or none was trained.
+    Its metric names are its objectives.
     """
     names, base = study.metric_names, study.user_attrs.get(BASE)
-    if names is None or len(names) == 1 or base is None:
+    if names is None or base is None or _plain(study):
         return study
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     there = [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if trial.number != number and (trial.state in states or trial.user_attrs.get("outcome") == "failed")
+        if trial.number != number and (trial.state in states or _failed(trial))
     ]
     ended = [trial for trial in there if trial.state.is_finished()]
     reached = {trial.number: found for trial in ended if (found := _reached(Record.of_trial(trial)))}
-    if not reached or all(trial.state == TrialState.COMPLETE and trial.number in reached for trial in ended):
+    if not reached:
         return study
     latest = [trial.number for trial in there if trial.number not in reached][-_OTHERS:]
     numbers = list(reached)
@@ -102,6 +102,18 @@ def shown(study: optuna.Study, number: int) -> optuna.Study:
             )
             seen.add_trial(as_seen)
     return seen
+
+
+def _plain(study: optuna.Study) -> bool:
+    """Whether Optuna's own sampler has all it needs: no trial was stopped, failed or is beyond a limit."""
+    return not any(
+        trial.state == TrialState.PRUNED or _failed(trial) or any(c > 0 for c in trial.constraints.values())
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("outcome") == "failed"
 
 
 def _reached(record: Record) -> dict[str, float] | None:

@@ -114,7 +114,8 @@ class Measuring:
         net, size = self._untrained(candidate), candidate.image_size
         if size not in self._images:  # all of one size see the same ones
             calib = self._lab(candidate).calib
-            self._images[size] = torch.tensor(calib.images[:_PROXY_IMAGES]).permute(0, 3, 1, 2)
+            spread = calib.images[:: max(1, len(calib.images) // _PROXY_IMAGES)]  # they lie class by class
+            self._images[size] = torch.tensor(spread[:_PROXY_IMAGES]).permute(0, 3, 1, 2)
         function: Callable[..., float] = getattr(proxies, self.spec.proxies.kind)
         with seeded(self.spec.seed):
             return function(net.module, net.preprocess.normalise(self._images[size]))

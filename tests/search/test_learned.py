@@ -1,6 +1,8 @@
-"""What samplers for several objectives learn from a study with limits and rungs."""
+"""What samplers learn from a study with limits and rungs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import optuna
 import pytest
@@ -9,6 +11,7 @@ from optuna.trial import TrialState
 from search.learned import shown
 from search.records import BASE, RUNGS
 from search.samplers import Tpe
+from search.spec import DIRECTIONS
 
 F1 = {"good": 0.7, "bad": 0.4, "worse": 0.3, "worst": 0.2}
 KNOBS = [*F1]
@@ -17,9 +20,9 @@ LAST = 10_000  # the number of a trial that is yet to come
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # metric names
 
 
-def begun() -> optuna.Study:
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    study.set_metric_names(["f1", "ms"])
+def begun(objectives: Sequence[str] = ("f1", "ms")) -> optuna.Study:
+    study = optuna.create_study(directions=[DIRECTIONS[name] for name in objectives])
+    study.set_metric_names(list(objectives))
     study.set_user_attr(BASE, {"f1": 0.5, "ms": 1.0})
     return study
 
@@ -39,7 +42,7 @@ def ended(study: optuna.Study, knob: str, ms: float, outcome: str) -> int:
         trial.set_user_attr(name, value)
     trial.set_user_attr("outcome", outcome)
     if outcome == "evaluated":
-        study.tell(trial, [found["f1"], ms])
+        study.tell(trial, [found[name] for name in study.metric_names or ()])
     else:
         unseen = outcome in ("outranked", "failed")
         study.tell(trial, state=TrialState.FAIL if unseen else TrialState.PRUNED)
@@ -94,9 +97,10 @@ def drawn(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> str:
     return knob
 
 
-def test_what_is_good_is_learnt_behind_limits_and_rungs() -> None:
+@pytest.mark.parametrize("objectives", [("f1", "ms"), ("f1",), ("score",)])
+def test_what_is_good_is_learnt_behind_limits_and_rungs(objectives: tuple[str, ...]) -> None:
     """As in a search: most are beyond the limits, most of the others are stopped early, few are trained."""
-    study = begun()
+    study = begun(objectives)
     for i in range(40):
         ended(study, KNOBS[i % 4], 1 + i / 50, "infeasible")
     for i in range(12):

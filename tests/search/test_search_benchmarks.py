@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from fast_objective import study_spec
 from compress import yamlio
 from compress.errors import CompressError
 from compress.store import Store
+from search.sample import suggest
 from search.space import Space
 from search.spec import StudySpec
 from search.storage import open_study
@@ -171,3 +174,23 @@ def test_ours_searches_as_the_shipped_study_and_the_original_as_it_did(
     assert original.space.train == written.space.train
     assert original.space.slots == written.space.slots == ours.space.slots
     assert (ours.sampler, ours.seed) == (original.sampler, 1)
+
+
+def test_what_samplers_are_compared_on_has_something_to_learn(
+    studies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F1 without noise of random nets is as usual, and follows from their choices and size alone."""
+    from search_learning import STUDY, Artificial, Heard, studied
+
+    monkeypatch.chdir(FOLDER.parent)
+    objective = Artificial(StudySpec.from_yaml(STUDY, ["data={kind: digits}"]))
+    found = []
+    for i in range(100):
+        dice = Heard(random.Random(i))
+        candidate = suggest(objective.spec.space, dice)
+        objective._drawn[candidate.key] = dice.said
+        found.append(objective.true(candidate))
+        assert found[-1] == objective.true(candidate)
+    assert statistics.mean(found) == pytest.approx(0.6, abs=0.03)
+    assert statistics.pstdev(found) == pytest.approx(0.09, abs=0.03)
+    assert all(0.3 < value < 0.95 for value in studied("f1,ms", "random", 0, 4))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from compress.errors import InputError
 from compress.runtimes.base import MANIFEST, Artifact, Run, Runtime
 from compress.runtimes.folder import check_files
 from compress.runtimes.ncnn_runtime import NcnnRuntime
+from compress.runtimes.onnx_export import first_line
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.runtimes.openvino_runtime import OpenvinoRuntime
 from compress.runtimes.tensorrt_runtime import TensorrtRuntime
@@ -41,14 +44,22 @@ def open_artifact(path: Path) -> tuple[Runtime, Artifact]:
     try:
         meta = artifact.meta
         kind, _ = meta["runtime"], meta["file"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / MANIFEST}: damaged ({type(error).__name__}: {error})") from error
-    if kind not in BY_KIND:
-        raise InputError(f"{path / MANIFEST}: runtime {kind!r} is unknown; known are {', '.join(BY_KIND)}")
-    check_files(artifact)
-    cls = BY_KIND[kind]
-    options = {name: meta[name] for name in cls.model_fields if name in meta}
-    runtime = cls.model_validate({**options, "kind": kind})
+        if kind not in BY_KIND:
+            raise InputError(
+                f"{path / MANIFEST}: runtime {kind!r} is unknown; known are {', '.join(BY_KIND)}"
+            )
+        check_files(artifact)
+        cls = BY_KIND[kind]
+        options = {name: meta[name] for name in cls.model_fields if name in meta}
+        runtime = cls.model_validate({**options, "kind": kind})
+    except InputError:
+        raise
+    except ValidationError as error:  # a page long; its first problem will do
+        first = error.errors(include_url=False)[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}"
+        raise InputError(f"{path / MANIFEST}: damaged ({found})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path / MANIFEST}: damaged ({first_line(error)})") from error
     if (line := runtime.missing()) is not None:
         raise InputError(f"{path} needs {kind}: {line}")
     return runtime, artifact

@@ -339,6 +339,23 @@ def test_a_damaged_artifact_is_named(runtime, relu6_artifact, tmp_path):
         open_artifact(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"threads": 0}, "threads: Input should be greater than or equal to 1, found 0"),
+        ({"files": ["a"]}, "TypeError: "),
+        ({"file": 3}, "TypeError: "),
+        ({"runtime": ["onnxruntime"]}, "TypeError: "),
+    ],
+)
+def test_a_damaged_manifest_is_one_line(change, said, relu6_artifact, tmp_path):
+    copy = Path(shutil.copytree(relu6_artifact.path, tmp_path / "copy"))
+    (copy / MANIFEST).write_text(json.dumps({**relu6_artifact.meta, **change}))
+    with pytest.raises(InputError, match=re.escape(f"{copy / MANIFEST}: damaged ({said}")) as caught:
+        open_artifact(copy)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_an_artifact_cut_short_is_refused(runtime, relu6_artifact, tmp_path):
     for name in relu6_artifact.meta["files"]:
         path = tmp_path / name

@@ -99,7 +99,7 @@ def fetch(
     if name == "taco":
         yield from taco_photos(file, folder, size, workers, progress)
     else:
-        yield from unpack(file, folder)
+        yield from unpack(file, folder, ours=source is None or "://" in source)
 
 
 def _own_file(found: Source, folder: Path, source: str | None, progress: bool) -> Path:

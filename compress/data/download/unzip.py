@@ -18,15 +18,18 @@ _BLOCK = 5
 _TEST, _SEED = 0.2, 0
 
 
-def unpack(path: Path, folder: Path) -> Iterator[str]:
+def unpack(path: Path, folder: Path, *, ours: bool = False) -> Iterator[str]:
     """Write the photos of the zip at ``path`` to ``folder``/train/CLASS and test/CLASS; yields lines to show.
 
     Photo n of a class belongs to block (n - 1) // 5; a fifth of each class's blocks goes to test, the same
     ones every time. Photos that are there with the right size are left alone.
 
+    Args:
+        ours: the zip was downloaded, so that it may be deleted and fetched again.
+
     Raises:
-        InputError: not a zip, or no photos called as TrashNet's are.
-        CompressError: the zip is damaged.
+        InputError: no photos called as TrashNet's are, or a zip of the user's own that is none or damaged.
+        CompressError: a download that is none or damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -51,5 +54,8 @@ def unpack(path: Path, folder: Path) -> Iterator[str]:
                     scratch.write_bytes(archive.read(info))  # checks its CRC
                     os.replace(scratch, file)
     except zipfile.BadZipFile as error:
-        raise CompressError(f"{path}: damaged ({error}); delete it and run again") from error
+        if ours:
+            raise CompressError(f"{path}: damaged ({error}); delete it and run again") from error
+        fault = f"damaged ({error})" if zipfile.is_zipfile(path) else "not a zip"
+        raise InputError(f"{path}: {fault}; give TrashNet's zip, dataset-resized.zip") from error
     yield f"{len(photos) - len(held)} photos in {folder}/train, {len(held)} in test: {', '.join(labels)}"

@@ -235,9 +235,9 @@ def test_other_wrong_input(server: Server, tmp_path: Path) -> None:
         ({"name": "trashnet", "size": "640"}, "only taco has two"),
         ({"name": "taco", "source": "none.json"}, "no such file"),
         ({"name": "taco", "source": str(tmp_path / "odd.json")}, "not TACO's annotation file"),
-        ({"name": "trashnet", "source": str(tmp_path / "odd.json")}, "damaged"),
+        ({"name": "trashnet", "source": str(tmp_path / "odd.json")}, "odd.json: not a zip; give TrashNet's"),
     ):
-        with pytest.raises(CompressError, match=said):
+        with pytest.raises(InputError, match=said):
             list(fetch(out=tmp_path / "new", **options))
 
 
@@ -295,8 +295,12 @@ def test_another_zip_than_trashnet_s_is_refused(server: Server, tmp_path: Path) 
         list(unpack(tmp_path / "odd.zip", tmp_path / "odd"))
     at = data.index(b"\xff\xd8")
     (tmp_path / "bad.zip").write_bytes(data[: at + 50] + b"\0\0\0\0" + data[at + 54 :])
-    with pytest.raises(CompressError, match="damaged"):
-        list(unpack(tmp_path / "bad.zip", tmp_path / "bad"))
+    with pytest.raises(InputError, match=r"bad\.zip: damaged \(.*\); give TrashNet's zip"):
+        list(fetch("trashnet", tmp_path / "bad", source=str(tmp_path / "bad.zip")))
+    server.pages["/bad.zip"] = Page((tmp_path / "bad.zip").read_bytes(), kind="application/zip")
+    with pytest.raises(CompressError, match=r"damaged .*; delete it and run again") as caught:
+        list(fetch("trashnet", tmp_path / "got", source=f"{server.url}/bad.zip"))
+    assert not isinstance(caught.value, InputError)  # what we fetched is not the user's mistake
 
 
 def test_the_annotation_file_at_hand_is_the_one_that_is_named(shared_data: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from compress.spec import Spec
 from search.blocks import BlockSpec
 from search.strides import StridePlan
-from search.values import Activations, Batches, Numbers, Parts, Sides, Wholes, ends
+from search.values import Activations, Batches, Numbers, Operations, Sides, Wholes, ends
 
 
 class Slot(Spec):
@@ -45,7 +45,7 @@ class Training(Spec):
     epochs: Wholes | None = None
     batch_size: Batches | None = None
     lr: Numbers | None = None
-    n_select: Parts | None = Field(
+    n_select: Operations | None = Field(
         None, description="Of `augment: {kind: competition}`: operations on each image."
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, Field, model_validator
 
+from compress.data.pixels import COMPETITION_OPERATIONS
 from compress.models.arguments import ACTIVATIONS, ALIASES
 from compress.spec import Spec
 
@@ -88,7 +89,10 @@ def ends(choices: Any) -> tuple[Any, ...]:
 
 
 Wholes = Annotated[_WHOLE | _WHOLES | IntRange, _each(lambda v: v >= 1, "at least 1")]
-Parts = Annotated[_PART | _PARTS | IntRange, _each(lambda v: v >= 0, "at least 0")]
+Operations = Annotated[
+    _PART | _PARTS | IntRange,
+    _each(lambda v: 0 <= v <= len(COMPETITION_OPERATIONS), f"from 0 to {len(COMPETITION_OPERATIONS)}"),
+]
 Batches = Annotated[_WHOLE | _WHOLES | IntRange, _each(lambda v: v >= 2, "at least 2")]
 Sides = Annotated[_WHOLE | _WHOLES | IntRange, _each(lambda v: 8 <= v <= 2048, "from 8 to 2048 pixels")]
 Kernels = Annotated[_WHOLE | _WHOLES | IntRange, _each(lambda v: v % 2 == 1, "odd, to have a centre")]

@@ -12,9 +12,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from spaces import FILES, FOLDER, load, tiny
 
 from compress import yamlio
+from compress.data.augment import CompetitionAugment
 from compress.errors import InputError
 from compress.reading import read_spec
 from search.space import Space
@@ -58,6 +60,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"slots": [{"blocks": [{**CONV, "expansion": 6}]}]}, "unknown key, found 'expansion'"),
     ({"slots": [{"blocks": []}]}, "must have at least 1"),
     ({"train": {"batch_size": [1, 32]}}, "found 1; must be at least 2"),
+    ({"train": {"n_select": [2, 20]}}, "found 20; must be from 0 to 14"),
+    ({"train": {"n_select": {"low": 0, "high": 30}}}, "found 15; must be from 0 to 14"),
     (
         {"slots": [{"blocks": [{**CONV, "stride": [1, 3]}]}], "total_stride": {"most": 2}},
         "slots[0]: Conv with stride 3 can never be drawn",
@@ -73,6 +77,18 @@ def test_a_mistake_is_one_line(changes: dict[str, Any], line: str) -> None:
     (problem,) = raised.value.problems
     assert problem.startswith("space.yaml:")
     assert line in problem
+
+
+def test_the_most_operations_of_a_space_are_the_most_of_the_augmentation() -> None:
+    most = 14
+    assert Space.model_validate(tiny(train={"n_select": {"low": 0, "high": most}}))
+    assert CompetitionAugment(n_select=most)
+    for refused in (
+        lambda: Space.model_validate(tiny(train={"n_select": most + 1})),
+        lambda: CompetitionAugment(n_select=most + 1),
+    ):
+        with pytest.raises(ValidationError):
+            refused()
 
 
 @given(

@@ -48,8 +48,9 @@ class Decoded:
 
 
 def cache_root() -> Path:
-    """``$BEYONDNAS_CACHE``, else ``runs/.store/data`` under the working directory."""
-    return Path(os.environ.get("BEYONDNAS_CACHE") or Path("runs", ".store", "data"))
+    """``$BEYONDNAS_CACHE``, else ``data`` in the store: in ``$BEYONDNAS_STORE`` or ``runs/.store``."""
+    store = os.environ.get("BEYONDNAS_STORE") or "runs/.store"  # compress.store, which has it too, lies above
+    return Path(os.environ.get("BEYONDNAS_CACHE") or Path(store, "data"))
 
 
 def decoded(

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.data.cache import arranged, decoded
+from compress.data.cache import arranged, cache_root, decoded
 from compress.data.decode import decode
+from compress.store import default_root
 
 Make = Callable[..., Path]
 
@@ -145,3 +146,14 @@ def test_rows_in_another_order_are_made_once(make_folder: Make, cache: Path) -> 
     before = sorted(cache.rglob("*.npy"))
     assert (arranged(source, index) == rows).all()
     assert sorted(cache.rglob("*.npy")) == before
+
+
+def test_photos_are_kept_in_the_store_unless_they_have_a_folder_of_their_own(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEYONDNAS_STORE", str(tmp_path / "store"))
+    assert cache_root() == cache
+    monkeypatch.delenv("BEYONDNAS_CACHE")
+    assert cache_root() == default_root() / "data" == tmp_path / "store" / "data"
+    monkeypatch.delenv("BEYONDNAS_STORE")
+    assert cache_root() == default_root() / "data" == Path("runs/.store/data")

@@ -41,11 +41,15 @@ def read_spec(
     if (line := _another(spec, located)) is not None:
         raise InputError(line)
     data, applied, lines = _overridden(spec, located.data, overrides)
-    made, problems, meant = validate(spec, data)
-    problems += also(data)
-    if files:
-        problems += _check_parts(spec, meant)
-    found = {_place(problem, located, applied) for problem in problems}
+
+    def judged(data: dict[str, Any]) -> tuple[S | None, list[Problem]]:
+        made, problems, meant = validate(spec, data)
+        problems += also(data)
+        return made, [*problems, *(_check_parts(spec, meant) if files else ())]
+
+    made, problems = judged(data)
+    before = judged(located.data)[1] if problems and applied else []  # what overrides are not to blame for
+    found = {_place(problem, located, applied, problem in before) for problem in problems}
     found |= {(line, text) for (_, line, _), text in zip(located.duplicates, located.problems(), strict=True)}
     lines += [text for _, text in sorted(found)]
     if lines or made is None:
@@ -148,8 +152,14 @@ def _overridden(
     return data, applied, problems
 
 
-def _place(problem: Problem, located: Located, overrides: Sequence[Override]) -> tuple[int, str]:
-    """A problem as what to sort it by, and a line that starts with the file and line or the override."""
+def _place(
+    problem: Problem, located: Located, overrides: Sequence[Override], before: bool
+) -> tuple[int, str]:
+    """A problem as what to sort it by, and a line that starts with the file and line, the override or both.
+
+    Both where what a section says of itself came with an override in it: either may have to change.
+    ``before``: the file has the problem without any override.
+    """
     path = problem.path
     text = f"{show(path)}: {problem.text}" if path else problem.text
     in_file = next((i for i in range(len(path)) if not _has(at(located.data, path[:i]), path[i])), len(path))
@@ -160,7 +170,9 @@ def _place(problem: Problem, located: Located, overrides: Sequence[Override]) ->
         if common == len(override.path) or common > in_file or about:
             return 0, f"{override}: {text}"
     line = located.line_of(path)
-    return line, f"{located.name}:{line}: {text}"
+    inside = [str(one) for one in overrides if not before and one.path[: len(path)] == path]
+    cause = f" with {' and '.join(inside)}" if inside else ""
+    return line, f"{located.name}:{line}{cause}: {text}"
 
 
 def _has(value: Any, key: str | int) -> bool:

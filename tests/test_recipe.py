@@ -312,6 +312,25 @@ def test_what_a_section_says_of_an_overridden_value_is_told_of_the_override(tmp_
     assert line.startswith("r:2: model: ")
 
 
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("train.mix_prob=0.5", "r:2 with --set train.mix_prob=0.5: train: mix_prob "),
+        ("name.x=3", "r:1 with --set name.x=3: name: found {'x': 3}; must be text"),
+    ],
+)
+def test_what_a_section_says_because_of_an_override_names_both(
+    tmp_path: Path, override: str, start: str
+) -> None:
+    text = "name: x\ntrain: {epochs: 3}\n"
+    (line,) = problems(tmp_path, text, override, "seed=1")
+    assert line.startswith(start)
+    (line,) = problems(tmp_path, text, "train.mix_prob=0.5", "train.lr=0.1")
+    assert line.startswith("r:2 with --set train.mix_prob=0.5 and --set train.lr=0.1: train: mix_prob ")
+    (line,) = problems(tmp_path, text.replace("3}", "3, mix_prob: 0.5}"), "train.epochs=2")
+    assert line.startswith("r:2: train: mix_prob ")  # the file says so already
+
+
 def test_files_are_looked_for_in_every_part(tmp_path: Path) -> None:
     text = """\
 name: x

@@ -95,13 +95,23 @@ class Recipe(Spec):
         description="the run's folder: letters, digits, '.', '_' and '-'",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Every draw starts from it.")
-    data: DataSpec = DigitsData()
-    model: ModelSpec = TorchvisionModel(name="mobilenet_v3_small")
-    train: TrainSpec = TrainSpec()
-    runtime: RuntimeSpec = AutoRuntime()
-    metric: MetricSpec = F1Time()
+    data: DataSpec = Field(DigitsData(), description="The images, how they are split and how decoded.")
+    model: ModelSpec = Field(
+        TorchvisionModel(name="mobilenet_v3_small"), description="The net that the chain starts from."
+    )
+    train: TrainSpec = Field(
+        TrainSpec(), description="How the baseline is trained; stages fine-tune by it, too."
+    )
+    runtime: RuntimeSpec = Field(
+        AutoRuntime(), description="What every step is exported to, timed and scored in."
+    )
+    metric: MetricSpec = Field(
+        F1Time(), description="How F1 and time make one score, and what the final model must reach."
+    )
     gate: Gate = Field("better", description="When a stage is kept; stages may have their own.")
-    stages: tuple[StageSpec, ...] = ()
+    stages: tuple[StageSpec, ...] = Field(
+        (), description="What is done to the net, in this order; without any, the baseline alone is scored."
+    )
     control: bool = Field(
         False, description="Also train the baseline for the chain's total epochs, for the report."
     )

@@ -501,3 +501,10 @@ def test_schema_names_every_kind_and_key() -> None:
     assert definitions["Prune"]["additionalProperties"] is False
     assert set(definitions["Prune"]["properties"]) == set(Prune.model_fields)
     assert made["required"] == ["name"]
+    unexplained = [
+        f"{name}.{key}"
+        for name, one in {"Recipe": made, **definitions}.items()
+        for key, value in one.get("properties", {}).items()
+        if key != "kind" and "description" not in value
+    ]
+    assert unexplained == []

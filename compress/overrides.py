@@ -74,9 +74,15 @@ def apply_overrides(
 
 def _apply(data: dict[str, Any], override: Override, absent: Absent) -> None:
     here: Any = data
+    given = True
     for i, key in enumerate(override.path):
         where = show(override.path[:i])
         if isinstance(key, int):
+            if not given:
+                raise InputError(
+                    f"{override}: there is no {show(override.path[: i + 1])}, as {where} is not given; "
+                    "a list is given whole first, as in --set 'stages=[{kind: prune}]'"
+                )
             if not isinstance(here, list):
                 raise InputError(f"{override}: {where} is not a list")
             if key >= len(here):
@@ -88,6 +94,7 @@ def _apply(data: dict[str, Any], override: Override, absent: Absent) -> None:
             here[key] = copy.deepcopy(override.value)
         else:
             below = here[key] if isinstance(key, int) else here.get(key)
+            given = below is not None
             if not isinstance(below, dict | list):  # absent, null, or a short form such as `gate: better`
                 below = here[key] = absent(data, override.path[: i + 1])
             here = below

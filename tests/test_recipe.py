@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal
@@ -420,6 +421,14 @@ def test_override_mistakes_name_the_override(tmp_path: Path) -> None:
     ]
     assert len(found) == len(starts), found
     assert all(line.startswith(start) for line, start in zip(found, starts, strict=True)), found
+
+
+def test_an_item_of_a_list_that_is_not_there_is_told_how_to_give_one(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, "name: x\n", "stages[0].target=0.3")
+    start = "--set stages[0].target=0.3: there is no stages[0], as stages is not given; a list is given whole"
+    assert line.startswith(start)
+    whole = re.findall(r"--set '(.*)'", line)
+    assert recipe(tmp_path, "name: x\n", *whole, "stages[0].target=0.3").stages == (Prune(target=0.3),)
 
 
 # --- stages of other packages ------------------------------------------------------------------

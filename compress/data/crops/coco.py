@@ -56,7 +56,11 @@ def _dataset(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not UTF-8 text; give a COCO annotation file") from error
     except (AssertionError, KeyError, TypeError, AttributeError) as error:  # without saying where
         refused, data = error, json.loads(path.read_bytes())
-    faults = list(_faults(data)) if isinstance(data, dict) else []
+    if not isinstance(data, dict):
+        found = f"a list of {len(data)}" if isinstance(data, list) else json.dumps(data)[:40]
+        faults = [f"not a COCO file: found {found}; must be a mapping with {', '.join(_LISTS)}"]
+    else:
+        faults = list(_faults(data))
     if refused is not None and not faults:
         faults = [f"not a COCO file ({type(refused).__name__}: {refused})"]
     if faults:

@@ -99,7 +99,11 @@ def test_several_kinds_of_faults_are_named_at_once(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{\n,", ":2: not valid JSON"),
-        ("[]", "not a COCO file"),
+        (
+            '[{"id": 1}]',
+            "not a COCO file: found a list of 1; must be a mapping with images, annotations, cat",
+        ),
+        ("null", "not a COCO file: found null; must be a mapping"),
         ("{}", "no list of images"),
         ("", "not valid"),
     ],

@@ -21,7 +21,7 @@ def search(
         list[str] | None, typer.Option("--set", help="Override a value: --set data.image_size=96")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Candidates to train in all; more go on with it.")
+        int | None, typer.Option(min=1, help="Candidates to train in all; more go on with it.")
     ] = None,
     one_shot: Annotated[
         bool,

@@ -127,7 +127,7 @@ def test_a_study_on_digits_and_the_same_command_again(
         (["nosuch.yaml"], "nosuch.yaml: no such file"),
         ([str(QUICK), "--set", "trials=none"], "--set trials=none: trials: found 'none'"),
         ([str(QUICK), "--set", "sampler.kind=grid"], "unknown kind, found 'grid'"),
-        ([str(QUICK), "--trials", "0"], "trials: found 0"),
+        ([str(QUICK), "--trials", "0"], "Invalid value for '--trials': "),
         ([str(QUICK), "--nosuch"], "No such option"),
         ([str(QUICK), *SET, "--set", "storage=nosuch://x/y"], "storage: nosuch://x/y"),
     ],

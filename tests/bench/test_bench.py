@@ -20,6 +20,7 @@ from PIL import Image
 from tinynet import tiny_net
 from torch import nn
 
+import compress
 from compress.bench.cost import in_fresh_process
 from compress.bench.result import Bench, read_bench
 from compress.bench.run import bench
@@ -47,9 +48,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
+def command(*args: object, word: str = "bench", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "compress", "bench", *map(str, args)],
+        [sys.executable, "-m", "compress", word, *map(str, args)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -78,18 +79,40 @@ def test_a_device_needs_the_same_versions() -> None:
     whole = named(config["options"]["install_requires"])
     for name, requirement in named((ROOT / "requirements-device.txt").read_text()).items():
         assert str(requirement) == str(whole[name])
-    assert {"torch", "cv2", "sklearn", "optuna", "onnx"} <= absent()
+    assert {"torch", "sklearn", "optuna", "onnx"} <= absent()
 
 
 @pytest.fixture(scope="module")
-def on_a_device(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """What the command prints where most of our packages are not installed."""
+def device(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PYTHONPATH where most of our packages are not installed."""
     shadow = tmp_path_factory.mktemp("absent")
     for package in absent():
         (shadow / f"{package}.py").write_text(f"raise ImportError('{package} is not there')\n")
-    done = command(models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=str(shadow))
+    return str(shadow)
+
+
+@pytest.fixture(scope="module")
+def on_a_device(models: Path, device: str) -> Bench:
+    """What the command prints there."""
+    done = command(models / "run", models / "openvino", "--seconds", 0.5, "--json", PYTHONPATH=device)
     assert done.returncode == 0, done.stderr
     return Bench.model_validate(json.loads(done.stdout))
+
+
+def test_a_device_decodes_photos_fast(device: str, tmp_path: Path) -> None:
+    """As `data.decode: auto` ships a model where that changes no label; it takes OpenCV."""
+    export_net(tiny_net(), OnnxRuntime(), tmp_path / "fast", "fast")
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)  # decoded at a quarter
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.jpg")
+    photo = tmp_path / "photos" / "a.jpg"
+    timed = command(tmp_path / "fast", "--data", photo.parent, "--seconds", 0.2, "--json", PYTHONPATH=device)
+    assert timed.returncode == 0, timed.stderr
+    assert Bench.model_validate(json.loads(timed.stdout)).artifacts[0].end_to_end_ms is not None
+    told = command(tmp_path / "fast", photo, word="predict", PYTHONPATH=device)
+    assert told.returncode == 0, told.stderr
+    ((label, probability),) = compress.load(tmp_path / "fast").predict(photo)
+    assert told.stdout == f"{photo}\t{label}\t{probability:.4f}\n"
 
 
 def test_a_runs_folder_is_its_two_models_and_the_first_is_the_reference(

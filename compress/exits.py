@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ def call(app: typer.Typer, args: Sequence[str], name: str, *, debug: bool = Fals
         name: what the user typed before ``args``.
         debug: show where an error came from, too.
     """
+    _escape_what_cannot_be_printed()
     try:
         code = int(app(list(args), prog_name=name, standalone_mode=False) or 0)
         return fail([_INTERRUPTED], 130) if code == 130 else code  # typer took the Ctrl-C and says nothing
@@ -36,6 +38,13 @@ def fail(lines: Sequence[str], code: int) -> int:
     for line in lines:
         print(line, file=sys.stderr)
     return code
+
+
+def _escape_what_cannot_be_printed() -> None:
+    """Names of files need not be UTF-8: printed as they are, the first such one would end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: Exception) -> tuple[Sequence[str], int]:

@@ -76,5 +76,5 @@ def no_run(path: Path) -> str:
 
 def log(path: Path, line: str) -> None:
     """Append a line with the time of day to the folder's ``log.txt``; several processes may."""
-    with (path / "log.txt").open("a") as file:
+    with (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")

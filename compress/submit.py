@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from compress.errors import InputError
 from compress.measure.each import each
 from compress.outputs import check_output
 from compress.report.run_folder import read_report
+from compress.store import write_text
 
 if TYPE_CHECKING:
     from compress.predict import Predictor
@@ -160,22 +161,11 @@ def _names(files: Sequence[Path], data: Path) -> list[str]:
 
 def _write(made: Submission, out: Path) -> None:
     """Both files, each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = out / f".{CSV}.part"
-    with open(scratch, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["file", "label", "probability", "preprocess_s", "model_s"])
-        for one in made.files:
-            rows.writerow(
-                [
-                    one.name,
-                    one.label,
-                    f"{one.probability:.6f}",
-                    f"{one.preprocess_s:.6f}",
-                    f"{one.model_s:.6f}",
-                ]
-            )
-    os.replace(scratch, out / CSV)
-    scratch = out / f".{JSON}.part"
-    scratch.write_text(json.dumps(made.layout(), indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, out / JSON)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "label", "probability", "preprocess_s", "model_s"])
+    for one in made.files:
+        figures = (one.probability, one.preprocess_s, one.model_s)
+        rows.writerow([one.name, one.label, *(f"{figure:.6f}" for figure in figures)])
+    write_text(out / CSV, text.getvalue())
+    write_text(out / JSON, json.dumps(made.layout(), indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -42,9 +43,10 @@ def test_what_another_recipe_left_is_moved_aside(tmp_path: Path) -> None:
 
 def test_a_log_has_the_time_of_day(tmp_path: Path) -> None:
     folders.log(tmp_path, "one")
-    folders.log(tmp_path, "two")
+    folders.log(tmp_path, os.fsdecode(b"caf\xe9"))  # a name that is not UTF-8
     lines = (tmp_path / "log.txt").read_text().splitlines()
-    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines] == ["one", "two"]
+    said = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines]
+    assert said == ["one", r"caf\udce9"]
 
 
 @pytest.mark.parametrize(

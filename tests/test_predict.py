@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -210,6 +211,18 @@ def test_the_command_labels_what_it_can(run_folder, photos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["predict", str(run_folder), str(tmp_path / "empty")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'empty'}: no file in it\n"
+
+
+def test_a_name_that_is_not_utf8_is_printed_escaped(run_folder, photos, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(photos[0], tmp_path / name)
+    (tmp_path / f"bad-{name}").write_bytes(b"no image")
+    assert main(["predict", str(run_folder), str(tmp_path), str(photos[1])]) == 2
+    out, err = capsys.readouterr()
+    shown = rf"{tmp_path}/caf\udce9.png"
+    named = [line.split("\t")[:2] for line in out.splitlines()]
+    assert named == [[shown, "red"], [str(photos[1]), "green"]]
+    assert err.startswith(rf"{tmp_path}/bad-caf\udce9.png: ")
 
 
 def test_works_without_torch(run_folder, photos):

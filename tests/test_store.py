@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from compress.net import Net, Preprocess
-from compress.store import Store, source_digest
+from compress.store import Store, source_digest, write_text
 
 
 def _net(width: int = 4) -> Net:
@@ -48,6 +49,18 @@ def test_no_partial_file_stays_behind(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put_value("plans", "k", [1])
     assert [p.name for p in (tmp_path / "plans").iterdir()] == ["k.json"]
+
+
+def test_text_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "report.md").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "report.md", "text")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_what_utf8_cannot_hold_is_written_escaped(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.md", os.fsdecode("é ".encode() + b"caf\xe9"))
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == r"é caf\udce9"
 
 
 def test_the_source_digest_follows_the_modules_a_stage_imports(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_both_files_say_what_the_model_says(run: Path, tmp_path: Path) -> None:
 def test_files_of_one_name_keep_their_folder(run: Path, tmp_path: Path) -> None:
     data = photos(photos(tmp_path / "d", 2, "a/{}.jpg"), 1, "b/{}.jpg")
     assert [f.name for f in submit(run, data, tmp_path / "out").files] == ["a/0.jpg", "a/1.jpg", "b/0.jpg"]
+
+
+def test_a_name_that_is_not_utf8_is_written_escaped(run: Path, tmp_path: Path) -> None:
+    data = photos(tmp_path / "d", 1)
+    (data / "0.jpg").rename(data / os.fsdecode(b"caf\xe9.jpg"))
+    submit(run, data, tmp_path / "out")
+    assert (tmp_path / "out/submission.csv").read_text().splitlines()[1].startswith(r"caf\udce9.jpg,")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["output.json", "submission.csv"]
 
 
 def test_unreadable_files(run: Path, tmp_path: Path) -> None:

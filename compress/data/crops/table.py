@@ -90,7 +90,7 @@ class Made:
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """A CSV file, whole or not at all; a number that was none is left empty."""
     scratch = path.with_name(f".{path.name}.part")
-    with open(scratch, "w", newline="", encoding="utf-8") as file:
+    with open(scratch, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow("class" if f.name == "label" else f.name for f in fields(Row))
         for row in rows:

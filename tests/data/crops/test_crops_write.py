@@ -1,5 +1,6 @@
 """What a crop shows, whatever the photo's format and orientation."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from compress.data.crops.boxes import Photo
 from compress.data.crops.spec import CropSpec
+from compress.data.crops.table import Row, write_table
 from compress.data.crops.write import Box, Frame, Job, Outcome, cut, fit, pixels
 from compress.data.decode import UPRIGHT
 
@@ -191,3 +193,11 @@ def test_a_small_copy_has_its_boxes_scaled(tmp_path: Path) -> None:
     (tmp_path / "out" / "crop.jpg").unlink()
     tiny, _ = one(tmp_path / "photo.png", (20, 10, 44, 50), double)
     assert (tiny.reason, tiny.detail) == ("small", "12.0 px in the file")
+
+
+def test_the_manifest_holds_a_name_that_is_not_utf8_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    row = Row(1, name, 2, "can", "metal", 0.0, float("nan"), 4.0, 5.0, "train", "", "unreadable", "cut")
+    write_table(tmp_path / "manifest.csv", [row])
+    line = r"1,caf\udce9.jpg,2,can,metal,0.0,,4.0,5.0,train,,unreadable,cut"
+    assert (tmp_path / "manifest.csv").read_text().splitlines()[1] == line

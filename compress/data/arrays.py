@@ -18,10 +18,10 @@ def as_image_set(source: Any, labels: Sequence[str] | None = None, name: str = "
     """``source`` as an ImageSet.
 
     Args:
-        source: an ImageSet; or a pair (images, targets) of arrays or tensors; or an iterable of such pairs,
-            batched (a DataLoader) or one image each (a Dataset), which is gone through once. Images are
-            uint8, or float in [0, 1], as N x C x H x W or N x H x W x C with C 1 or 3, or grey N x H x W,
-            and square. Targets are class indices.
+        source: an ImageSet, whose names and groups stay; or a pair (images, targets) of arrays or tensors;
+            or an iterable of such pairs, batched (a DataLoader) or one image each (a Dataset), which is gone
+            through once. Images are uint8, or float in [0, 1], as N x C x H x W or N x H x W x C with C 1 or
+            3, or grey N x H x W, and square. Targets are class indices.
         labels: class names; ``"0"``, ``"1"``, ... up to the largest target when left out.
         name: what to call the data in errors and made-up file names.
 
@@ -29,9 +29,10 @@ def as_image_set(source: Any, labels: Sequence[str] | None = None, name: str = "
         InputError: anything else, saying what was found.
     """
     if isinstance(source, ImageSet):
-        if labels is not None and tuple(labels) != source.labels:
-            raise InputError(f"{name}: its classes are {source.labels}, expected {tuple(labels)}")
-        return source
+        own = _own_set(source, name)
+        if labels is not None and tuple(labels) != own.labels:
+            raise InputError(f"{name}: its classes are {own.labels}, expected {tuple(labels)}")
+        return own
     batches = [source] if _is_pair(source) else _iterate(source, name)
     images, targets = [], []
     for i, batch in enumerate(batches):
@@ -41,16 +42,14 @@ def as_image_set(source: Any, labels: Sequence[str] | None = None, name: str = "
         y = _targets(batch[1], where)
         images.append(_images(batch[0], y.ndim == 0, where))
         targets.append(np.atleast_1d(y))
-        if len(images[-1]) != len(targets[-1]):
-            raise InputError(f"{where}: {len(images[-1])} images but {len(targets[-1])} targets")
+        _same_number(images[-1], targets[-1], where)
         if images[-1].shape[1:] != images[0].shape[1:]:
             raise InputError(f"{where}: {images[-1].shape[1]} px images after {images[0].shape[1]} px ones")
     if not sum(len(y) for y in targets):
         raise InputError(f"{name}: no images in it")
     y = np.concatenate(targets)
     names = tuple(str(i) for i in range(int(y.max()) + 1)) if labels is None else tuple(labels)
-    if y.max() >= len(names):
-        raise InputError(f"{name}: target {int(y.max())} is beyond the {len(names)} classes {names}")
+    _within(y, names, name)
     return ImageSet(np.concatenate(images), y, names, tuple(f"{name}/{i:06d}" for i in range(len(y))))
 
 
@@ -63,7 +62,7 @@ def image_sets(
         InputError: from ``as_image_set``; sizes or classes that differ; a class that train lacks.
     """
     given = {"train": train, "val": val, "test": test}
-    named = {data.labels for data in given.values() if isinstance(data, ImageSet)}
+    named = {tuple(data.labels) for data in given.values() if isinstance(data, ImageSet)}
     if len(named) > 1:
         raise InputError(f"train, val and test differ in their classes: {sorted(named)}")
     if labels is None and named:
@@ -111,6 +110,34 @@ def splits_from(
     return Splits(parts[0], parts[1], parts[2], parts[3], fingerprint(parts, digests), notes)
 
 
+def _own_set(data: ImageSet, name: str) -> ImageSet:
+    """An ImageSet that a user made, which checks nothing by itself: held to what arrays are held to."""
+    x, y = data.images, np.atleast_1d(_targets(data.targets, name))
+    if not (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.shape[1:] == (*x.shape[1:2] * 2, 3)):
+        x = _images(x, False, name)  # else left as it is: it may be mapped from a file larger than memory
+    _same_number(x, y, name)
+    if not len(y):
+        raise InputError(f"{name}: no images in it")
+    labels, names = tuple(data.labels), tuple(data.names)
+    _within(y, labels, name)
+    if names and len(names) != len(y):
+        raise InputError(f"{name}: {len(y)} images but {len(names)} names: give one an image, or none")
+    groups = None if data.groups is None else _array(data.groups, name)
+    if groups is not None and (groups.shape != y.shape or groups.dtype.kind not in "iu"):
+        raise InputError(f"{name}: groups must be integers, one an image, got {_kind(groups)}")
+    return ImageSet(x, y, labels, names, groups)
+
+
+def _same_number(images: np.ndarray, targets: np.ndarray, where: str) -> None:
+    if len(images) != len(targets):
+        raise InputError(f"{where}: {len(images)} images but {len(targets)} targets")
+
+
+def _within(targets: np.ndarray, labels: tuple[str, ...], name: str) -> None:
+    if (most := int(targets.max())) >= len(labels):
+        raise InputError(f"{name}: target {most} is beyond the {len(labels)} classes {labels}")
+
+
 def _same(sets: dict[str, ImageSet]) -> None:
     sizes = {name: data.images.shape[1:3] for name, data in sets.items()}
     if len(set(sizes.values())) > 1:
@@ -139,17 +166,20 @@ def _iterate(source: Any, name: str) -> Iterator[Any]:
     )
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: Any, where: str) -> np.ndarray:
     if hasattr(value, "detach"):  # a tensor, wherever it lies
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()  # numpy has no bfloat16
     elif hasattr(value, "convert"):  # a Pillow image
         value = value.convert("RGB")
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # a list of arrays of several shapes
+        raise InputError(f"{where}: expected one array, got a {_kind(value)} of unlike ones") from error
 
 
 def _targets(value: Any, where: str) -> np.ndarray:
-    y = _array(value)
+    y = _array(value, where)
     if y.ndim > 1 or y.dtype.kind not in "iu":
         raise InputError(f"{where}: targets must be class indices (integers, one an image), got {_kind(y)}")
     if y.size and y.min() < 0:
@@ -159,7 +189,7 @@ def _targets(value: Any, where: str) -> np.ndarray:
 
 def _images(value: Any, single: bool, where: str) -> np.ndarray:
     """uint8 N x H x W x 3."""
-    x = _array(value)
+    x = _array(value, where)
     x = x[None] if single else x
     if x.ndim == 3:
         x = x[..., None]

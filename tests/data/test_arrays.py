@@ -1,4 +1,7 @@
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,8 +47,13 @@ def batches() -> Iterator[tuple[np.ndarray, list[int]]]:
         Samples(),
         batches(),
         ImageSet(NHWC, Y, ("0", "1", "2")),
+        ImageSet(NCHW.astype(np.float32) / 255, Y.tolist(), ["0", "1", "2"]),  # type: ignore[arg-type]
+        ImageSet(torch.from_numpy(NHWC), torch.from_numpy(Y), ("0", "1", "2")),  # type: ignore[arg-type]
     ],
-    ids=["nhwc", "nchw", "tensors", "float", "float32", "batches", "loader", "dataset", "generator", "set"],
+    ids=[
+        *("nhwc", "nchw", "tensors", "float", "float32", "batches", "loader", "dataset", "generator"),
+        *("set", "set of lists", "set of tensors"),
+    ],
 )
 def test_every_form_gives_the_same_images(source: object) -> None:
     data = as_image_set(source)
@@ -95,6 +103,47 @@ def test_anything_else_says_what_was_found(source: object, line: str) -> None:
     with pytest.raises(InputError, match=line) as caught:
         as_image_set(source, name="val")
     assert str(caught.value).startswith("val")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"images": NHWC.astype(np.float32)}, "float images must be in \\[0, 1\\], found 0 to 255"),
+        ({"images": NHWC.astype(np.int64)}, "images must be uint8, or float in \\[0, 1\\], got int64"),
+        ({"images": NHWC[:, :6]}, "images are 6 x 8, they must be square"),
+        ({"images": [NHWC[0], NHWC[1, :4, :4]]}, "expected one array, got a list of unlike ones"),
+        ({"images": NHWC[:0], "targets": Y[:0]}, "no images in it"),
+        ({"targets": Y[:5]}, "12 images but 5 targets"),
+        ({"targets": Y / 2}, "targets must be class indices"),
+        ({"targets": Y - 1}, "target -1 is negative"),
+        ({"labels": ["a", "b"]}, "target 2 is beyond the 2 classes \\('a', 'b'\\)"),
+        ({"names": ("a.jpg",)}, "12 images but 1 names: give one an image, or none"),
+        ({"groups": Y[:5]}, "groups must be integers, one an image, got int64 of shape \\(5,\\)"),
+        ({"groups": Y / 2}, "groups must be integers, one an image, got float64"),
+    ],
+)
+def test_an_image_set_of_ones_own_is_checked_as_arrays_are(changed: dict[str, Any], line: str) -> None:
+    wrong = replace(ImageSet(NHWC, Y, ("a", "b", "c")), **changed)
+    with pytest.raises(InputError, match=f"^val: {line}"):
+        as_image_set(wrong, name="val")
+
+
+def test_an_image_set_keeps_what_is_right_in_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", NHWC)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    names = [f"{i}.jpg" for i in range(12)]
+    data = as_image_set(ImageSet(mapped, Y, ["a", "b", "c"], names, (Y + 7).tolist()))  # type: ignore[arg-type]
+    assert data.images is mapped  # not read into memory
+    assert data.labels == ("a", "b", "c")
+    assert data.names == tuple(names)
+    assert data.groups is not None
+    assert (data.groups == Y + 7).all()
+    with pytest.raises(InputError, match="its classes are \\('a', 'b', 'c'\\), expected \\('x', 'y', 'z'\\)"):
+        as_image_set(data, labels=["x", "y", "z"])
+    with_lists = ImageSet(NHWC, Y, ["a", "b", "c"])  # type: ignore[arg-type]
+    x = RNG.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    splits = splits_from((x, np.arange(60) % 3), with_lists, with_lists)
+    assert splits.labels == splits.val.labels == ("a", "b", "c")
 
 
 def test_target_beyond_the_labels() -> None:

@@ -62,7 +62,6 @@ class RunFolder:
         path = root / recipe.name
         lock = folders.hold(path)
         moved = folders.claim(path, recipe.to_yaml())
-        (path / "steps.jsonl").write_text("")
         return cls(path, recipe, lock, moved)
 
     def _apart(self, given: dict[str, str]) -> None:
@@ -99,9 +98,10 @@ class RunFolder:
         folders.log(self.path, line)
 
     def add(self, step: Step) -> None:
-        """Append a step to ``steps.jsonl``."""
+        """Append a step to ``steps.jsonl``, which the first one begins anew."""
+        mode = "a" if self.steps else "w"  # not before: until then a run that ended keeps its steps
         self.steps.append(step)
-        with (self.path / "steps.jsonl").open("a") as file:
+        with (self.path / "steps.jsonl").open(mode) as file:
             file.write(json.dumps(step.to_dict()) + "\n")
 
     def finish(self, store: Store) -> dict[str, Any]:

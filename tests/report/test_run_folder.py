@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from report_samples import AFTER, BEFORE, photos, report
+import pytest
+from report_samples import AFTER, BEFORE, STEPS, photos, report
 
+from compress.errors import CompressError
+from compress.recipe import Recipe
 from compress.report.photos import flips
-from compress.report.run_folder import read_report, write_report
+from compress.report.run_folder import RunFolder, read_report, record, write_report
+from compress.stages.finetune import Finetune
+from compress.step import Step
+
+RECIPE = Recipe(name="tiny", stages=(Finetune(),))
+
+
+def labels(folder: Path) -> list[str]:
+    """Of the steps written there."""
+    return [json.loads(line)["label"] for line in (folder / "steps.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run of ``RECIPE`` that ended."""
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder.open(RECIPE)
+    for step in STEPS[:2]:
+        folder.add(step)
+    write_report(folder.path, report())
+    folder.lock.release()
+    return folder.path
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_those_of_the_one_that_ended(ended: Path) -> None:
+    def failing(*steps: Step) -> Iterator[Step]:
+        yield from steps
+        raise CompressError("failed")
+
+    for steps, left in (((), ["baseline", "prune"]), ((STEPS[0],), ["baseline"])):
+        with pytest.raises(CompressError):
+            list(record(RECIPE, failing(*steps)))
+        assert labels(ended) == left
+
+
+def test_a_run_with_another_model_given_to_it_moves_the_one_that_ended_aside_whole(ended: Path) -> None:
+    own = replace(STEPS[0], given={"model": "Sequential 1"})
+    next(record(RECIPE, iter([own])))
+    assert labels(ended.with_name("tiny.1")) == ["baseline", "prune"]
+    assert labels(ended) == ["baseline"]
 
 
 def test_names_of_files_need_not_be_utf8(tmp_path: Path) -> None:

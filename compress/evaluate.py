@@ -13,6 +13,7 @@ from compress.data.fast import How, decoder
 from compress.data.notes import few
 from compress.data.scan import class_files
 from compress.errors import InputError
+from compress.folders import model_folder
 from compress.measure.endtoend import KINDS, one_call
 from compress.measure.latency import Loads, interleaved
 from compress.measure.quality import Quality, quality
@@ -52,7 +53,8 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     report = read_report(run)
     metric = _metric(report)
     models = {
-        name: load(Path(run) / folder) for name, folder in (("baseline", "baseline"), ("final", "artifact"))
+        name: load(model_folder(Path(run), folder))
+        for name, folder in (("baseline", "baseline"), ("final", "artifact"))
     }
     labels, threads = models["final"].labels, models["final"].runtime.threads
     base, macs = "baseline", report["baseline"]["macs"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
+from compress.folders import model_folder
 from compress.outputs import check_output
 from compress.report.run_folder import read_report
 from compress.stages.base import numbered
@@ -60,7 +61,8 @@ def _final(run: Path) -> tuple[Net, str]:
     from compress.models.checkpoint import load_net
     from compress.runtimes.base import Artifact
 
-    return load_net(run / "net.pt"), Artifact(run / "artifact").meta["preprocess"].get("decode", "reference")
+    artifact = Artifact(model_folder(run))
+    return load_net(run / "net.pt"), artifact.meta["preprocess"].get("decode", "reference")
 
 
 def _of_step(report: Mapping[str, Any], label: str) -> tuple[Net, str]:

@@ -74,6 +74,19 @@ def no_run(path: Path) -> str:
     return f"{path}: not a run's folder: no recipe.yaml there; give one, e.g. runs/quickstart"
 
 
+def model_folder(run: Path, name: str = "artifact") -> Path:
+    """Where a run's final model lies, or its ``baseline``.
+
+    Raises:
+        InputError: it is not there: no such run, or one that did not end.
+    """
+    from compress.runtimes.folder import MANIFEST
+
+    if not (run / name / MANIFEST).is_file():
+        raise InputError(no_run(run))
+    return run / name
+
+
 def log(path: Path, line: str) -> None:
     """Append a line with the time of day to the folder's ``log.txt``; several processes may."""
     with (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -14,7 +14,7 @@ import numpy as np
 from compress.data.decode import decode
 from compress.data.fast import How, decoder, is_fast, is_padded, missing
 from compress.errors import InputError
-from compress.folders import no_run
+from compress.folders import model_folder
 from compress.runtimes.base import MANIFEST
 from compress.runtimes.kinds import open_artifact
 
@@ -37,9 +37,7 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     """
     folder = Path(path)
     if not (folder / MANIFEST).is_file():
-        folder = folder / "artifact"
-    if not (folder / MANIFEST).is_file():
-        raise InputError(no_run(Path(path)))
+        folder = model_folder(folder)
     return Predictor(*open_artifact(folder))
 
 

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from report_samples import report
 
 from compress import folders
 from compress.__main__ import main
 from compress.errors import InputError
+from compress.report.run_folder import write_report
 
 
 def test_a_folder_is_held_by_one_until_it_is_let_go(tmp_path: Path) -> None:
@@ -85,3 +87,18 @@ def test_what_is_no_run_is_told_the_same_by_every_command(
         return  # it draws an ablation's page
     assert main([command[0], given, *command[1:]]) == 2
     assert capsys.readouterr().err.startswith(f"{given}: {said}")
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "i"], ["bench"], ["evaluate", "--data", "d"], ["export", "--to", "onnx"]]
+)
+def test_a_run_whose_model_is_gone_is_told_the_same_by_every_command(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a run that is killed while it replaces one may leave it."""
+    monkeypatch.chdir(tmp_path)
+    folders.claim(Path("q"), "")
+    write_report(Path("q"), report())
+    assert main([command[0], "q", *command[1:]]) == 2
+    said = "q: its run did not end; run its recipe again, and it goes on\n"
+    assert capsys.readouterr().err == said

@@ -262,8 +262,12 @@ def _lacking(report: dict[str, Any]) -> set[str]:
 
 
 def _replace(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    """Put a copy of ``source`` at ``target``, which is gone no longer than from one rename to the next."""
+    part, old = (target.with_name(f".{target.name}.{end}") for end in ("part", "old"))
+    for left in (part, old):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(source, part)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     part.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

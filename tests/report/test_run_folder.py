@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_samples import AFTER, BEFORE, STEPS, photos, report
@@ -14,7 +16,7 @@ from report_samples import AFTER, BEFORE, STEPS, photos, report
 from compress.errors import CompressError
 from compress.recipe import Recipe
 from compress.report.photos import flips
-from compress.report.run_folder import RunFolder, read_report, record, write_report
+from compress.report.run_folder import RunFolder, _replace, read_report, record, write_report
 from compress.stages.finetune import Finetune
 from compress.step import Step
 
@@ -63,3 +65,25 @@ def test_names_of_files_need_not_be_utf8(tmp_path: Path) -> None:
     for file in ("report.html", "report.md"):
         assert r"caf\udce9.jpg" in (tmp_path / file).read_text()
     assert read_report(tmp_path)["data_notes"] == [f"skipped 1 of 10 files: {name}"]
+
+
+def test_a_run_again_replaces_a_model_without_first_deleting_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting takes long enough to be killed in."""
+    delete, there = shutil.rmtree, []
+
+    def slowly(path: Path, **more: Any) -> None:
+        delete(path, **more)
+        there.append((tmp_path / "run/artifact/model").is_file())
+
+    (tmp_path / "run").mkdir()
+    for content in ("old", "new"):
+        source = tmp_path / content
+        source.mkdir()
+        (source / "model").write_text(content)
+        _replace(source, tmp_path / "run/artifact")
+        (tmp_path / "run/.artifact.old").mkdir()  # left by a kill: no hindrance
+        monkeypatch.setattr("shutil.rmtree", slowly)
+    assert all(there)
+    assert (tmp_path / "run/artifact/model").read_text() == "new"

@@ -46,17 +46,14 @@ def run(recipe: RecipeFile, set_: Overrides = None) -> None:
     from compress.store import Store
 
     console = _console()
-    store, folder = Store(), RunFolder.open(value)
 
-    def log(line: str) -> None:
-        folder.log(line)
+    def say(line: str) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
-    if folder.moved:
-        log(f"the run of another recipe of that name is now {folder.moved}")
-    steps = run_chain(value, store=store, log=log, progress=sys.stderr.isatty())
-    for step in folder.follow(steps, store):
-        log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
+    store, folder = Store(), RunFolder.open(value, say=say)
+    steps = run_chain(value, store=store, log=folder.log, progress=sys.stderr.isatty())
+    for _ in folder.follow(steps, store):  # written down and said as they pass
+        pass
     report = folder.report
     show(rows(report))
     print(headline(report))

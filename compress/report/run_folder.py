@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,13 +48,15 @@ class RunFolder:
     path: Path
     recipe: Recipe
     lock: FileLock  # held until the run, or its process, ends
-    moved: Path | None = None  # where the folder of another recipe of that name is now
+    say: Callable[[str], None]
     steps: list[Step] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, recipe: Recipe, root: Path = ROOT) -> RunFolder:
+    def open(cls, recipe: Recipe, root: Path = ROOT, say: Callable[[str], None] | None = None) -> RunFolder:
         """The folder of this recipe; one left by another recipe of that name is moved aside.
+
+        ``say`` gets every line of the log.
 
         Raises:
             InputError: another run of that name is going on.
@@ -62,7 +64,10 @@ class RunFolder:
         path = root / recipe.name
         lock = folders.hold(path)
         moved = folders.claim(path, recipe.to_yaml())
-        return cls(path, recipe, lock, moved)
+        folder = cls(path, recipe, lock, say or (lambda line: None))
+        if moved:
+            folder.log(f"the run of another recipe of that name is now {moved}")
+        return folder
 
     def _apart(self, given: dict[str, str]) -> None:
         """Move aside what the same recipe left with another model or data given to it."""
@@ -71,9 +76,9 @@ class RunFolder:
         except InputError:  # none ended here
             return
         if before != given:
-            self.moved = move_aside(self.path)
+            moved = move_aside(self.path)
             folders.claim(self.path, self.recipe.to_yaml())
-            self.log(f"the run of that name with another model or other data given to it is now {self.moved}")
+            self.log(f"the run of that name with another model or other data given to it is now {moved}")
 
     def follow(self, steps: Iterable[Step], store: Store) -> Iterator[Step]:
         """Write each step down as it passes; the report once all stages are done, again after a control."""
@@ -83,6 +88,7 @@ class RunFolder:
                     if not self.steps:
                         self._apart(step.given)
                     self.add(step)
+                    self.log(f"{step.label}: {'kept' if step.kept else 'not kept'}, {step.why}")
                     if tracker:
                         tracker.step(len(self.steps) - 1, step.label, figures_of(step), step.why)
                     if len(self.steps) > len(self.recipe.stages):
@@ -94,8 +100,9 @@ class RunFolder:
             self.lock.release()
 
     def log(self, line: str) -> None:
-        """Append a line with the time of day to ``log.txt``."""
+        """Append a line with the time of day to ``log.txt``, and say it."""
         folders.log(self.path, line)
+        self.say(line)
 
     def add(self, step: Step) -> None:
         """Append a step to ``steps.jsonl``, which the first one begins anew."""
@@ -138,7 +145,8 @@ class RunFolder:
 def record(recipe: Recipe, steps: Iterable[Step], store: Store | None = None) -> Iterator[Step]:
     """Pass the steps of ``run(recipe)`` on, leaving the same ``runs/<name>`` as the command line does.
 
-    ``store`` is the one given to ``run``. The folder is taken when the first step is asked for.
+    ``store`` is the one given to ``run``. The folder is taken when the first step is asked for. Its
+    ``log.txt`` has a line for each step; what ``run`` says besides goes to the ``log`` given to that.
 
     Raises:
         InputError: another run of that name is going on.

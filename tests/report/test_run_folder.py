@@ -87,3 +87,11 @@ def test_a_run_again_replaces_a_model_without_first_deleting_it(
         monkeypatch.setattr("shutil.rmtree", slowly)
     assert all(there)
     assert (tmp_path / "run/artifact/model").read_text() == "new"
+
+
+def test_a_run_from_python_has_a_log(ended: Path) -> None:
+    other = RECIPE.model_copy(update={"seed": 1})
+    next(record(other, iter(STEPS)))
+    moved, step = ((line.split(maxsplit=2)[2]) for line in (ended / "log.txt").read_text().splitlines())
+    assert moved == f"the run of another recipe of that name is now {ended}.1"
+    assert step == "baseline: kept, where the chain starts"

@@ -161,7 +161,7 @@ class Lab:
 
     def train(self, key: str, spec: Any) -> tuple[Net, bool]:
         """The backbone trained by ``spec``, and whether it was in the store."""
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             stored = self.store.net(key)
             if stored is not None:
                 return stored, True
@@ -174,7 +174,7 @@ class Lab:
 
         A training of that key that is further, or over, cannot go back: then it is run again up to there.
         """
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             if not self.store.has_net(key):
                 net, done = self._fitted(key, spec, epochs)
                 if done <= epochs:
@@ -212,7 +212,7 @@ class Lab:
         if not isinstance(spec, AutoRuntime):
             return self._able(spec, net)
         key = digest("auto", self.base_key, spec.canonical(), machine()["id"], machine()["versions"])
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             stored = self.store.value("runtimes", key)
             if stored is None:
                 runtime, candidates = spec.resolve(net, self.calib.images)
@@ -251,7 +251,7 @@ class Lab:
 
     def plan(self, stage: Stage, net: Net, key: str) -> tuple[Plan, bool]:
         """The stage's plan for ``net``, and whether it was in the store."""
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             text, planned = self.store.value("plans", key), True
             if text is None:
                 with spending(self.store, key), seeded(self.recipe.seed):
@@ -272,7 +272,7 @@ class Lab:
         Raises:
             NoEffectError: the stage changed nothing.
         """
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             stored = self.store.net(key)
             if stored is not None:
                 return stored, True
@@ -287,7 +287,7 @@ class Lab:
     def remember(self, what: Any, make: Callable[[Path], Net]) -> Net:
         """The net of ``make``, given a folder for unfinished work, from when ``what`` was first asked for."""
         key = digest("remembered", what, self.splits.fingerprint, self.recipe.seed, versions())
-        with self.store.lock(key):
+        with self.store.lock(key, log=self.log):
             net = self.store.net(key)
             if net is None:
                 net = make(self.store.work(key))

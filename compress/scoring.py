@@ -175,7 +175,7 @@ class Scorer:
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
         compared = [self.metric.time, self.outside.key if self.outside else None]
         asked = digest(key, others, compared, self.splits.fingerprint, *decoding(self._photos), *self.facts())
-        with self.store.lock(f"measured-{asked}"):
+        with self.store.lock(f"measured-{asked}", log=self.log):
             raw = self.store.value("measured", asked)
             if raw is None:
                 raw = self._measure(net, key, artifact, parent)
@@ -196,7 +196,7 @@ class Scorer:
 
     def _artifact(self, net: Net, key: str) -> Artifact:
         path = self.store.artifact(key)
-        with self.store.lock(f"artifact-{key}"):
+        with self.store.lock(f"artifact-{key}", log=self.log):
             return Artifact(path) if (path / MANIFEST).is_file() else export_net(net, self.spec, path)
 
     # Measuring ----------------------------------------------------------------------------------

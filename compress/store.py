@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -93,10 +93,11 @@ class Store:
         return path
 
     @contextmanager
-    def lock(self, key: str, wait: bool = True) -> Iterator[bool]:
+    def lock(self, key: str, wait: bool = True, log: Callable[[str], None] | None = None) -> Iterator[bool]:
         """Held while ``key`` is computed, so that two runs never compute it twice.
 
         Gives whether it is held: without ``wait`` it is not, where another process computes ``key`` now.
+        ``log`` gets a line when there is something to wait for.
         """
         from filelock import FileLock, Timeout
 
@@ -104,10 +105,14 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=-1 if wait else 0)
+            lock.acquire(timeout=0)
         except Timeout:
-            yield False
-            return
+            if not wait:
+                yield False
+                return
+            if log:  # it may take hours, and silence looks as if this process hung
+                log("another process is computing what this one needs: waiting for it")
+            lock.acquire()
         try:
             yield True
         finally:

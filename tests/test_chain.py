@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 import numpy as np
@@ -364,6 +366,24 @@ def test_steps_of_one_name_are_numbered(recipe: Recipe, shared: Path) -> None:
     stages = [Idle(honest=True, label=label) for label in (None, "baseline", None, "idle-2")]
     labels = [step.label for step in _steps(_with(recipe, *stages), shared)]
     assert labels == ["baseline", "idle", "baseline-2", "idle-3", "idle-2"]
+
+
+def test_a_run_that_waits_for_another_says_so(recipe: Recipe, shared: Path) -> None:
+    (step,) = _steps(recipe, shared)
+    lines, said = list[str](), Event()
+
+    def log(line: str) -> None:
+        if "waiting" in line:
+            lines.append(line)
+            said.set()
+
+    store = Store(shared)
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock(step.key):
+            waiting = pool.submit(lambda: list(run(recipe, store=Store(shared), log=log)))
+            assert said.wait(60)
+        assert waiting.result(60)[0].cached
+    assert lines == ["another process is computing what this one needs: waiting for it"]
 
 
 def test_record_leaves_the_run_folder_from_python(

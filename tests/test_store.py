@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -61,6 +63,30 @@ def test_text_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_what_utf8_cannot_hold_is_written_escaped(tmp_path: Path) -> None:
     write_text(tmp_path / "a.md", os.fsdecode("é ".encode() + b"caf\xe9"))
     assert (tmp_path / "a.md").read_text(encoding="utf-8") == r"é caf\udce9"
+
+
+def test_who_waits_for_another_says_so_once(tmp_path: Path) -> None:
+    store, lines, said = Store(tmp_path), list[str](), Event()
+
+    def log(line: str) -> None:
+        lines.append(line)
+        said.set()
+
+    def waiting() -> bool:
+        with store.lock("k", log=log) as held:
+            return held
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock("k", log=log):
+            assert not lines
+            with store.lock("k", wait=False, log=log) as held:
+                assert not held
+            assert not lines
+            waiter = pool.submit(waiting)
+            assert said.wait(30)
+            assert not waiter.done()
+        assert waiter.result(30)
+    assert lines == ["another process is computing what this one needs: waiting for it"]
 
 
 def test_the_source_digest_follows_the_modules_a_stage_imports(

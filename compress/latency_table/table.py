@@ -69,7 +69,7 @@ class LatencyTable:
 
         began = time.monotonic()
         nets, artifacts, runs = [], [], {}
-        with self._store.lock(f"latency-{self._key}"), tempfile.TemporaryDirectory() as folder:
+        with self._store.lock(f"latency-{self._key}", log=log), tempfile.TemporaryDirectory() as folder:
             for i in range(probes):
                 net = probe(i)
                 nets.append(self._units(net))

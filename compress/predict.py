@@ -58,9 +58,13 @@ class Predictor:
                 f"{artifact.path / MANIFEST}: no labels or preprocess: a bare module, not a whole net"
             )
         self.runtime, self.artifact = runtime, artifact
-        self.labels: tuple[str, ...] = tuple(meta["labels"])
-        self.size: int = meta["preprocess"]["size"]
-        self.how: How = meta["preprocess"].get("decode", "reference")  # older artifacts do not say
+        try:
+            self.labels: tuple[str, ...] = tuple(meta["labels"])
+            self.size = int(meta["preprocess"]["size"])
+            self.how: How = meta["preprocess"].get("decode", "reference")  # older artifacts do not say
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(f"{artifact.path / MANIFEST}: damaged (labels or preprocess: {said})") from error
         if self.how not in get_args(How):
             raise InputError(f"{artifact.path / MANIFEST}: preprocess.decode {self.how!r} is unknown here")
         if is_fast(self.how) and (line := missing()) is not None:

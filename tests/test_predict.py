@@ -198,6 +198,14 @@ def test_folders_without_a_model_are_named(run_folder, tmp_path):
     (bare / "artifact.json").write_text(json.dumps({k: v for k, v in meta.items() if k != "labels"}))
     with pytest.raises(InputError, match="a bare module, not a whole net"):
         load(bare)
+    for preprocess, lacks in (
+        ({}, "KeyError: 'size'"),
+        ({"size": "wide"}, "ValueError: "),
+        ([], "TypeError: "),
+    ):
+        (bare / "artifact.json").write_text(json.dumps({**meta, "preprocess": preprocess}))
+        with pytest.raises(InputError, match=rf"damaged \(labels or preprocess: {lacks}"):
+            load(bare)
 
 
 def test_the_command_labels_what_it_can(run_folder, photos, tmp_path, capsys):

@@ -37,7 +37,10 @@ class Sampler(Spec, ABC):
 
 
 class Tpe(Sampler):
-    """Tree-structured Parzen estimators (Bergstra et al. 2011), for several objectives MOTPE (Ozaki 2020)."""
+    """Tree-structured Parzen estimators (Bergstra et al. 2011), for several objectives MOTPE (Ozaki 2020).
+
+    Behind limits and rungs they learn from all that was trained, see ``learned.FromAllTrained``.
+    """
 
     kind: Literal["tpe"] = "tpe"
     startup: int = Field(10, ge=1, description=_STARTUP)

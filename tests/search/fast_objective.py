@@ -15,7 +15,7 @@ from typing import Any
 from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
-from search.records import Record
+from search.records import BASE, Record
 from search.sample import suggest
 from search.spec import StudySpec
 from search.storage import open_study
@@ -124,6 +124,8 @@ def loop(spec: StudySpec, folder: Path, objective: Fast | None = None, log: Any 
     study = open_study(spec, folder)
     lines = log if log is not None else []
     objective = objective or Fast(spec, folder / "diary")
+    if BASE not in study.user_attrs:  # as conduct does
+        study.set_user_attr(BASE, objective.baseline_values())
     return Loop(spec, study, objective, Claims.of(spec.storage, spec.name, folder), lines.append)
 
 

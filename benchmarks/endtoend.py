@@ -11,7 +11,6 @@ interval of the paired F1 difference; and where the time of both paths goes.
 from __future__ import annotations
 
 import io
-import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +24,14 @@ from compress import FolderData, Recipe, TrainSpec, load, run
 from compress.data.fast import at_scale, shrunk
 from compress.data.folder import Group
 from compress.data.images import ImageSet
-from compress.measure.endtoend import Agreement
+from compress.measure.endtoend import Agreement, each_of, spread
 from compress.measure.latency import Timing, interleaved
 from compress.models import arch
 from compress.net import Net, Preprocess
 from compress.store import Store
 from compress.yamlio import read_located
 
+TIMED = 32  # photos, one by one in every call of the clock
 MODEL = "recipes/models/mobilenetv3_small.yaml"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -75,14 +75,15 @@ def compare(data: FolderData, epochs: int, width: float, seconds: float) -> None
     slow, fast = competition(net.module, data.image_size), lambda image: label_of(shipped, image)
     labels = {name: np.array([one(f) for f in files]) for name, one in (("slow", slow), ("fast", fast))}
     agreement = Agreement.of(splits.test.targets, labels["slow"], labels["fast"])
+    some = [files[i] for i in spread(len(files), TIMED)]
     timed = interleaved(
-        {"slow": turn(files, slow), "fast": turn(files, fast)}, reference="slow", seconds=seconds
+        {"slow": each_of(some, slow), "fast": each_of(some, fast)}, reference="slow", seconds=seconds
     )
     report(timed, agreement, splits.test, labels)
     print(
         f"artifact: {shipped.runtime.kind}, decoding {shipped.how}; {step.score.decode_note or 'by recipe'}"
     )
-    parts(net.module, shipped, files, data.image_size, seconds)
+    parts(net.module, shipped, some, data.image_size, seconds)
 
 
 def backbone(labels: tuple[str, ...], size: int, width: float) -> Net:
@@ -121,12 +122,6 @@ def opened(image: bytes) -> Image.Image:
     return Image.open(io.BytesIO(image)).convert("RGB")
 
 
-def turn(items: list[Any], call: Callable[[Any], object]) -> Callable[[], object]:
-    """Each call takes another item, in an order that is the same for all and long."""
-    order = itertools.cycle(np.random.default_rng(0).integers(0, len(items), 997).tolist())
-    return lambda: call(items[next(order)])
-
-
 def report(
     timed: dict[str, Timing], agreement: Agreement, test: ImageSet, labels: dict[str, np.ndarray]
 ) -> None:
@@ -143,11 +138,10 @@ def report(
         print(f"accuracy {name}: {(found == test.targets).mean():.3f}")
 
 
-def parts(module: Any, shipped: Any, files: list[bytes], size: int, seconds: float) -> None:
+def parts(module: Any, shipped: Any, photos: list[bytes], size: int, seconds: float) -> None:
     """Where the time goes, each part alone, in one interleaved run."""
     import torch
 
-    photos = files[:: max(1, len(files) // 16)]
     images = [opened(photo) for photo in photos]
     resize, *rest = transforms(size).transforms
     small = [resize(image) for image in images]
@@ -164,18 +158,18 @@ def parts(module: Any, shipped: Any, files: list[bytes], size: int, seconds: flo
             return module(tensor)
 
     runs: dict[str, Callable[[], object]] = {
-        "slow: decode": turn(photos, opened),
-        "slow: resize": turn(images, resize),
-        "slow: to tensor, normalise": turn(small, normalised),
+        "slow: decode": each_of(photos, opened),
+        "slow: resize": each_of(images, resize),
+        "slow: to tensor, normalise": each_of(small, normalised),
         "slow: model": eager,
     }
     batch = shipped.decode(photos[0])
     if shipped.how == "fast":
         pixels = [found for photo in photos if (found := at_scale(photo, size)) is not None]
-        runs["shipped: decode"] = turn(photos, lambda photo: at_scale(photo, size))
-        runs["shipped: resize"] = turn(pixels, lambda found: shrunk(*found, size))
+        runs["shipped: decode"] = each_of(photos, lambda photo: at_scale(photo, size))
+        runs["shipped: resize"] = each_of(pixels, lambda found: shrunk(*found, size))
     else:
-        runs["shipped: decode and resize"] = turn(photos, shipped.decode)
+        runs["shipped: decode and resize"] = each_of(photos, shipped.decode)
     runs["shipped: model"] = lambda: shipped.logits(batch)
     for name, timing in interleaved(runs, reference="slow: model", seconds=seconds).items():
         print(f"  {name:<28} {timing.median_ms:.3f} ms")

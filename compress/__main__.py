@@ -105,26 +105,14 @@ def evaluate(
 ) -> None:
     """Score a run's baseline and final model on other labelled images, in one interleaved run."""
     from compress.evaluate import evaluate as evaluate_run
+    from compress.evaluate import lines as evaluate_lines
 
     result = evaluate_run(run, data)
     if as_json:
         print(json.dumps(result, indent=1))
         return
-    for line in result["skipped"]:
-        print(f"skipped {line}")
-    if result["absent"]:
-        print(f"no image of {', '.join(result['absent'])} in {data}")
-    for name in ("baseline", "final"):
-        one = result[name]
-        print(
-            f"{name}: F1 {one['f1']:.4f}, accuracy {one['accuracy']:.4f}, {one['latency_ms']:.3f} ms, "
-            f"{one['end_to_end_ms']:.3f} ms from file to label"
-        )
-    print(
-        f"score {result['score']:.4f} on {result['n']} images, time x{result['final']['latency_ratio']:.3f}"
-    )
-    if result["warning"]:
-        print(f"warning: {result['warning']}")
+    for line in evaluate_lines(result, data):
+        print(line)
 
 
 @app.command()

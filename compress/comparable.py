@@ -66,11 +66,18 @@ def check_data(runs: Sequence[Run]) -> None:
                 f"{', '.join(labels[0])}: their F1 do not compare"
             )
         tests = [r.report["test"] for r in (first, run)]
-        if all(tests) and tests[0] != tests[1]:
+        if all(tests) and _others(*tests):
             raise InputError(
                 f"{run.path}: its {tests[1]['photos']} test photos are not the {tests[0]['photos']} of "
                 f"{first.path}: their F1 do not compare"
             )
+
+
+def _others(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether two runs' test photos differ in what both reports tell of them; earlier ones name no files."""
+    return any(one[key] != two[key] for key in ("photos", "digest")) or (
+        None not in (files := [test.get("files") for test in (one, two)]) and files[0] != files[1]
+    )
 
 
 def check_scores(runs: Sequence[Run], by: str, same_machine: bool) -> bool:
@@ -134,7 +141,8 @@ def ms(run: Run) -> Estimate:
 def score(run: Run, split: str, against: Run | None) -> Estimate:
     """The metric, against the baseline of ``against`` if given.
 
-    An interval that the report lacks is that of F1 and time at their worst and best together: wide.
+    An interval that the report lacks is that of F1 and time at their worst and best together, the baseline
+    taken as it was measured.
     """
     final = run.report["final"]
     value, right, times = final[f"score_{split}"], f1(run, split), _counted(run)

@@ -174,6 +174,8 @@ def _notes(
         bases = {digest(*(run.content[key] for key in ("data", "model", "train"))) for run, *_ in groups}
         if len(bases) > 1:
             yield "baselines differ, and each score is against its own: --base RUN takes one for all"
+            if same_machine:
+                yield "their times were measured at different moments: intervals of ms do not cover that"
 
 
 def _ranked(entries: Sequence[Entry], by: str) -> Iterator[Entry]:

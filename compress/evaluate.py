@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from compress.data.notes import few
 from compress.data.scan import class_files
 from compress.errors import InputError
 from compress.folders import model_folder
-from compress.measure.endtoend import KINDS, one_call
+from compress.measure.endtoend import KINDS, one_call, spread, timeable
 from compress.measure.latency import Loads, interleaved
-from compress.measure.quality import Quality, quality
+from compress.measure.quality import Quality, f1_difference_interval, quality, score_interval
 from compress.outside import Outside
 from compress.report.run_folder import read_report
 
@@ -38,12 +39,15 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
         data: an ImageFolder, one folder a class; classes are matched by name.
 
     Returns:
-        ``{"n", "baseline": {"f1", "accuracy", "f1_per_class", "latency_ms", "end_to_end_ms"}, "final": {...,
-        "latency_ratio", "latency_ratio_interval", "end_to_end_ratio", "end_to_end_ratio_interval"}, "score",
-        "skipped", "absent", "warning"}``. ``n`` images were scored; ``skipped`` names the others, which
-        cannot be read; ``absent`` are classes without a readable image here; ``warning`` says why the times
-        are to be taken with care, or is None. With ``f1_time`` the base values of the score
-        are the baseline's here, or those of the model that the recipe's ``metric.baseline`` names.
+        ``{"n", "baseline": {"f1", "f1_interval", "accuracy", "f1_per_class", "latency_ms", "end_to_end_ms"},
+        "final": {..., "f1_change_interval", "latency_ratio", "latency_ratio_interval", "end_to_end_ratio",
+        "end_to_end_ratio_interval"}, "score", "score_interval", "skipped", "absent", "absent_predicted",
+        "warning"}``. ``n`` images were scored; ``skipped`` names the others, which cannot be read; ``absent``
+        are classes without a readable image here, ``absent_predicted`` how many images either model takes for
+        one of these; ``warning`` says why the times are to be taken with care, or is None. Intervals are of
+        95 %, the change of F1 and the score paired on the same resampled images. With ``f1_time`` the base
+        values of the score are the baseline's here, or those of the model that the recipe's
+        ``metric.baseline`` names.
 
     Raises:
         InputError: no such run or folder, a class the models do not know, over 1 % unreadable images.
@@ -66,27 +70,75 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
         name: quality(targets[read], _ordered(out, models[name].labels, labels).argmax(1), labels)
         for name, out in logits.items()
     }
-    spread = np.linspace(0, len(read) - 1, min(_TIMED, len(read))).astype(int)
-    times = _times(models, [files[read[i]].read_bytes() for i in spread], base, threads)
+    photos = timeable([files[read[i]].read_bytes() for i in spread(len(read), _TIMED)])
+    times = _times(models, photos, base, threads)
     counted = times[metric.time]
     base_ms = counted[base].median_ms
+    ratio, final_macs = counted["final"].ratio, report["final"]["macs"]
     score = metric.with_base(f1=got[base].f1, time=base_ms, macs=macs).points(
-        f1=got["final"].f1, time=base_ms * counted["final"].ratio.median, macs=report["final"]["macs"]
+        f1=got["final"].f1, time=base_ms * ratio.median, macs=final_macs
     )
+    said = {name: one.predictions for name, one in got.items()}
+    span = score_interval(
+        metric, targets[read], said["final"], said[base], ratio,
+        base_time=base_ms, macs=final_macs, base_macs=macs,
+    )  # fmt: skip
     seen = set(targets[read].tolist())
+    absent = [i for i in range(len(labels)) if i not in seen]
     return {
         "n": len(read),
         "baseline": _figures("baseline", got, times),
         "final": {
             **_figures("final", got, times),
+            "f1_change_interval": f1_difference_interval(targets[read], said["final"], said["baseline"]),
             **_ratios("latency", times["model"]["final"]),
             **_ratios("end_to_end", times["end_to_end"]["final"]),
         },
         "score": score,
+        "score_interval": span,
         "skipped": skipped,
-        "absent": [label for i, label in enumerate(labels) if i not in seen],
+        "absent": [labels[i] for i in absent],
+        "absent_predicted": {
+            name: np.isin(said[name], absent).sum().item() for name in ("baseline", "final")
+        },
         "warning": next((t.warning for kind in KINDS for t in times[kind].values() if t.warning), None),
     }
+
+
+def lines(result: dict[str, Any], data: Path) -> list[str]:
+    """What ``evaluate`` gave, as the terminal shows it."""
+    found = [f"skipped {line}" for line in result["skipped"]]
+    if result["absent"]:
+        taken = [f"{name} {n} times" for name, n in result["absent_predicted"].items() if n]
+        f1 = f"; macro F1 counts what is predicted all the same as 0: {', '.join(taken)}" if taken else ""
+        found.append(f"no image of {', '.join(result['absent'])} in {data}{f1}")
+    for name in ("baseline", "final"):
+        one = result[name]
+        found.append(
+            f"{name}: F1 {one['f1']:.4f} ({_span(one['f1_interval'])}), accuracy {one['accuracy']:.4f}, "
+            f"{one['latency_ms']:.3f} ms, {one['end_to_end_ms']:.3f} ms from file to label"
+        )
+    final = result["final"]
+    low, high = final["f1_change_interval"]
+    change = final["f1"] - result["baseline"]["f1"]
+    found += [
+        f"F1 {change:+.4f} ({low:+.3f} to {high:+.3f}{', may be noise' if low <= 0 <= high else ''})",
+        f"time x{final['latency_ratio']:.3f} ({_ratio_span(final['latency_ratio_interval'])}), file to label "
+        f"x{final['end_to_end_ratio']:.3f} ({_ratio_span(final['end_to_end_ratio_interval'])})",
+        f"score {result['score']:.4f} ({_span(result['score_interval'])}) on {result['n']} images; in "
+        "brackets 95 %",
+    ]
+    if result["warning"]:
+        found.append(f"warning: {result['warning']}")
+    return found
+
+
+def _span(interval: Sequence[float]) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _ratio_span(interval: Sequence[float]) -> str:
+    return _span(interval) + (", a tie" if interval[0] <= 1 <= interval[1] else "")
 
 
 def _times(
@@ -131,12 +183,14 @@ def _metric(report: dict[str, Any]) -> Metric:
 
 def _figures(name: str, got: dict[str, Quality], times: dict[str, dict[str, Timing]]) -> dict[str, Any]:
     one = got[name]
-    figures = {"f1": one.f1, "accuracy": one.accuracy, "f1_per_class": one.f1_per_class}
-    clocks = {
+    return {
+        "f1": one.f1,
+        "f1_interval": one.interval,
+        "accuracy": one.accuracy,
+        "f1_per_class": one.f1_per_class,
         "latency_ms": times["model"][name].median_ms,
         "end_to_end_ms": times["end_to_end"][name].median_ms,
     }
-    return {**figures, **clocks}
 
 
 def _labelled(data: Path, labels: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:

@@ -29,7 +29,7 @@ PACKAGE = "compress"
 
 def default_root() -> Path:
     """``$BEYONDNAS_STORE``, else ``runs/.store`` in the working directory."""
-    return Path(os.environ.get("BEYONDNAS_STORE", "runs/.store"))
+    return Path(os.environ.get("BEYONDNAS_STORE") or "runs/.store")
 
 
 class Store:
@@ -42,7 +42,7 @@ class Store:
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
         if root is None:
-            named = "BEYONDNAS_STORE" if "BEYONDNAS_STORE" in os.environ else "the store"
+            named = "BEYONDNAS_STORE" if os.environ.get("BEYONDNAS_STORE") else "the store"
             check_output(
                 self.root, named, folder=True, right="work in another folder, or set BEYONDNAS_STORE"
             )

@@ -73,6 +73,7 @@ def test_runs_of_other_models_or_data_given_in_python_are_other_entries(make: Ma
     assert not [note for note in board.notes if "left out" in note]
     assert "Net 5e6f7a8b" in {entry.differs["model"] for entry in board.entries if "model" in entry.differs}
     assert any(note.startswith("baselines differ") for note in board.notes)
+    assert any("measured at different moments" in note for note in board.notes)
 
 
 def test_seeds_in_different_runtimes_are_one_entry_that_says_so(make: Make) -> None:
@@ -124,6 +125,10 @@ def test_a_metric_without_time_ranks_runs_of_two_machines(make: Make) -> None:
 
 def test_other_classes_test_photos_or_metrics_do_not_compare(make: Make) -> None:
     one = make("one", test={"photos": 10, "digest": "x"})
+
+    def named(name: str, files: str, **more: Any) -> Path:
+        return make(name, test={"photos": 10, "digest": "x", "files": files}, **more)
+
     final = {**report()["final"], "f1_per_class": {"cat": 0.5}}
     (one.parent / "cats").mkdir()
     (one.parent / "cats/report.json").write_text(json.dumps(report(final=final)))
@@ -131,6 +136,10 @@ def test_other_classes_test_photos_or_metrics_do_not_compare(make: Make) -> None
         compare([one, one.parent / "cats"])
     with pytest.raises(InputError, match="its 11 test photos are not the 10"):
         compare([one, make("two", test={"photos": 11, "digest": "y"})])
+    with pytest.raises(InputError, match="its 10 test photos are not the 10"):
+        compare([named("a", "x.jpg"), named("b", "y.jpg")])  # the classes in order are the same
+    assert len(compare([named("c", "x.jpg"), named("d", "x.jpg", target=0.3)]).entries) == 2
+    assert len(compare([one, named("e", "x.jpg", target=0.3)]).entries) == 2  # named no files
     steep = make(
         "steep", metric={"kind": "f1_time", "slope": 5.0}, test=None
     )  # not known: of an earlier version

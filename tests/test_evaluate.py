@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
 from compress.errors import InputError
-from compress.evaluate import evaluate
+from compress.evaluate import evaluate, lines
 from compress.net import Net, Preprocess
 from compress.predict import load
 from compress.recipe import Recipe
@@ -117,6 +118,36 @@ def test_f1_accuracy_and_score_are_what_sklearn_and_the_formula_say(run: Path, d
     ratio = got["final"]["latency_ratio"]
     assert ratio < 1
     assert got["final"]["latency_ratio_interval"][0] <= ratio <= got["final"]["latency_ratio_interval"][1]
+
+
+def test_every_figure_has_its_interval_and_what_may_be_noise_is_called_so(run: Path, data: Path) -> None:
+    got = evaluate(run, data)
+    final, span = got["final"], got["final"]["f1_change_interval"]
+    for name in ("baseline", "final"):
+        low, high = got[name]["f1_interval"]
+        assert 0 < low < got[name]["f1"] < high < 1
+    change = final["f1"] - got["baseline"]["f1"]
+    assert span[0] < change < span[1]
+    assert span[1] - span[0] < high - low  # paired: they err on the same photos
+    assert got["score_interval"][0] < got["score"] < got["score_interval"][1]
+    said = "\n".join(lines(got, data))
+    for interval in (span, final["f1_interval"], final["latency_ratio_interval"], got["score_interval"]):
+        assert f"{interval[0]:.3f} to {interval[1]:.3f}" in said.replace("+", "")
+    assert ("may be noise" in said) == (span[0] <= 0 <= span[1])
+    tied = {**got, "final": {**final, "latency_ratio_interval": [0.9, 1.1]}}
+    assert "(0.900 to 1.100, a tie)" in "\n".join(lines(tied, data))
+
+
+def test_a_class_without_photos_that_a_model_predicts_is_told(run: Path, data: Path) -> None:
+    shutil.rmtree(data / "green")
+    got = evaluate(run, data)
+    files = sorted(data.glob("*/*.png"))
+    for name, folder in (("baseline", "baseline"), ("final", "artifact")):
+        said = [label for label, _ in load(run / folder).predict(files)]
+        assert got["absent_predicted"][name] == said.count("green")
+    assert got["absent"] == ["green"]
+    (line,) = (line for line in lines(got, data) if line.startswith("no image of green"))
+    assert f"baseline {got['absent_predicted']['baseline']} times" in line
 
 
 def test_base_values_the_recipe_states_are_of_other_images_and_do_not_count(run: Path, data: Path) -> None:

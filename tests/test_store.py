@@ -124,3 +124,11 @@ def test_other_packages_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
     source_digest.cache_clear()
     assert source_digest("their_package.stage") != before
     source_digest.cache_clear()
+
+
+def test_an_empty_beyondnas_store_is_none_and_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEYONDNAS_STORE", "")
+    assert Store().root == Path("runs/.store")

@@ -20,8 +20,8 @@ lower is better::
         "chain": ["decompose", "distill", "quantize"], "set": {"stages[0].target": 0.3},
         "seed": 0, "runtime": "onnxruntime",
         "error": null, or which stage failed and why,
-        "f1_val", "f1_test", "latency_ratio", "score_val", "score_test": of the net the chain ends with; null
-            when it failed,
+        "f1_val", "f1_test", "latency_ratio", "time_ratio", "score_val", "score_test": of the net the chain
+            ends with, null when it failed; time_ratio is of the time that the metric counts,
         "seconds": of all its stage runs had it run alone,
         "steps": [STEP without notes and per-class F1, the baseline first]
       }],

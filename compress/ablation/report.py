@@ -154,6 +154,7 @@ def _variant(result: Result) -> dict[str, Any]:
         "f1_val": None if failed else final.f1_val,
         "f1_test": None if failed else final.f1_test,
         "latency_ratio": None if failed else final.latency.ratio,
+        "time_ratio": None if failed else final.time.median,
         "score_val": None if failed else final.points_val,
         "score_test": None if failed else final.points_test,
         "seconds": sum(step.seconds for step in result.steps),

@@ -14,7 +14,7 @@ from compress.spec import Spec
 
 
 class Milliseconds(Spec):
-    """Of one call, batch 1; ``n`` calls count."""
+    """Of one image, batch 1; ``n`` calls count."""
 
     median: float
     p10: float
@@ -29,8 +29,9 @@ class Timed(Spec):
         name: the folder as it was given.
         content: digest of the model's files; equal for a run's artifact and its copy on a device.
         latency_ratio: paired time relative to the first artifact's, with its 95 % interval.
-        end_to_end_ms: a photo's bytes to its label; None, as its ratio, where there were no photos.
-        load_ms: from a fresh process with Python and numpy loaded to the first answer.
+        end_to_end_ms: a photo's bytes to its label, the mean of the photos; None, as its ratio, without any.
+        load_ms: from a fresh process with Python and numpy loaded to the first answer, files in the disk's
+            cache.
         memory_bytes: peak of the resident memory of such a process while it loads and runs, less what it
             held before; the runtime's library counts. None where the system does not tell.
         bytes: size of the model's files.

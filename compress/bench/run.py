@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from compress.bench.result import Bench, Milliseconds, Timed
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     Model = tuple[Runtime, Artifact]
     Load = Callable[[], Callable[[], object]]
 
-_PHOTOS = 16  # of --data: as many as a timing goes through in turn
+_PROCESSES = 3  # that load a model
+_PHOTOS = 16  # of --data: as many as a timing goes through at once
 
 
 def bench(
@@ -44,14 +46,13 @@ def bench(
         InputError: no such artifact, a damaged one, a runtime that is not installed, no photos, a model that
             takes none.
     """
-    from compress.bench.cost import in_fresh_process
     from compress.measure.latency import Loads, interleaved
     from compress.measure.machine import machine
 
     models = {name: _open(folder, threads) for name, folder in _folders(paths).items()}
     photos = _photos(Path(data)) if data is not None else None
     kinds = _on_random(models) if photos is None else _on_photos(models, photos)
-    costs = {name: in_fresh_process(art.path, runtime.threads) for name, (runtime, art) in models.items()}
+    costs = _costs(models)
     timings: dict[Kind, dict[str, Timing]] = {}
     for kind, loads in kinds.items():
         timings[kind] = interleaved(
@@ -99,16 +100,14 @@ def _open(folder: Path, threads: int | None) -> Model:
 
 def _photos(folder: Path) -> list[bytes]:
     """Image files' bytes, spread over the folder and those below it."""
-    import numpy as np
-
     from compress.data.decode import BadImageError, decode
+    from compress.measure.endtoend import spread, timeable
 
     if not folder.is_dir():
         raise InputError(f"--data {folder}: no such folder")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    spread = np.linspace(0, len(files) - 1, min(_PHOTOS, len(files))).astype(int).tolist()
     found: list[bytes] = []
-    for i in dict.fromkeys([*spread, *range(len(files))]):
+    for i in dict.fromkeys([*spread(len(files), _PHOTOS), *range(len(files))]):
         photo = files[i].read_bytes()
         try:
             decode(photo, 8)
@@ -119,6 +118,22 @@ def _photos(folder: Path) -> list[bytes]:
             break
     if not found:
         raise InputError(f"--data {folder}: no photo there that can be read")
+    return timeable(found)
+
+
+def _costs(models: Mapping[str, Model]) -> dict[str, tuple[float, int | None]]:
+    """Milliseconds to load and bytes of memory of each: medians of processes in turns, as the first of all
+    reads the runtime's library from the disk for the others."""
+    from compress.bench.cost import in_fresh_process
+
+    tries: dict[str, list[tuple[float, int | None]]] = {name: [] for name in models}
+    for _ in range(_PROCESSES):
+        for name, (runtime, artifact) in models.items():
+            tries[name].append(in_fresh_process(artifact.path, runtime.threads))
+    found = {}
+    for name, each in tries.items():
+        load_ms, memory = zip(*each, strict=True)
+        found[name] = median(load_ms), None if None in memory else int(median(memory))
     return found
 
 

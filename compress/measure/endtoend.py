@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from compress.data.decode import opened
 from compress.data.fast import How, decoder
 from compress.data.images import ImageSet
 from compress.measure.machine import package_version
@@ -21,24 +21,43 @@ from compress.measure.sections import bound
 Kind = Literal["model", "end_to_end"]  # of a time: the model alone, or an encoded image to its label
 KINDS: tuple[Kind, ...] = ("model", "end_to_end")
 _DECODERS = ("pillow", "simplejpeg", "opencv-python-headless")
+_MOST_PIXELS, _FEWEST = 16e6, 4  # of photos that are timed together
 SAME_LABELS = 0.98  # share of val that the fast path must label as the reference path does
 
 
 def encoded(data: ImageSet, root: Path | None, count: int = 16) -> list[bytes]:
-    """``count`` images spread over ``data`` as files hold them; made-up sets are encoded as JPEG."""
+    """Up to ``count`` images spread over ``data`` as files hold them; made-up sets are encoded as JPEG."""
+    return timeable([_file(data, root, i) for i in spread(len(data), count)])
+
+
+def spread(among: int, count: int) -> list[int]:
+    """Up to ``count`` places from the first of ``among`` to the last."""
+    places: list[int] = np.linspace(0, among - 1, min(count, among)).astype(int).tolist()
+    return places
+
+
+def timeable(photos: Sequence[bytes]) -> list[bytes]:
+    """All of ``photos``; some of them, four at least, where all have more than 16 megapixels, as the clock
+    calls for all at once and many times."""
+    fit = int(len(photos) * _MOST_PIXELS / max(sum(map(_pixels, photos)), 1))
+    return [photos[i] for i in spread(len(photos), max(fit, _FEWEST))]
+
+
+def _file(data: ImageSet, root: Path | None, i: int) -> bytes:
     from PIL import Image
 
-    picked = np.linspace(0, len(data) - 1, min(count, len(data))).astype(int)
-    out = []
-    for i in picked:
-        file = root / data.names[i] if root is not None and data.names else None
-        if file is not None and file.is_file():
-            out.append(file.read_bytes())
-            continue
-        buffer = io.BytesIO()
-        Image.fromarray(data.images[i]).save(buffer, "JPEG", quality=90)
-        out.append(buffer.getvalue())
-    return out
+    file = root / data.names[i] if root is not None and data.names else None
+    if file is not None and file.is_file():
+        return file.read_bytes()
+    buffer = io.BytesIO()
+    Image.fromarray(data.images[i]).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _pixels(photo: bytes) -> int:
+    """By its header."""
+    with opened(photo) as image:
+        return image.width * image.height
 
 
 def decoding(photos: Sequence[bytes]) -> list[str | None]:
@@ -50,14 +69,21 @@ def decoding(photos: Sequence[bytes]) -> list[str | None]:
     return [hashed.hexdigest(), *map(package_version, _DECODERS)]
 
 
-def in_turn(images: Sequence[bytes], label: Callable[[bytes], int]) -> Callable[[], int]:
-    """A function of no argument for the clock: each call labels another of ``images``.
+def each_of(images: Sequence[Any], call: Callable[[Any], object]) -> Callable[[], object]:
+    """A function of no argument for the clock, which makes ``call`` on every one of ``images``; its time is
+    the mean over them (it carries their number, ``inputs``).
 
-    The order is random, long and the same for all: with images in a fixed cycle, runs that make other
-    numbers of calls at a time would be timed on other images.
+    Not one of them a call: they take different times, and the clock, which goes by the quicker calls, would
+    compare runs on the images that are quick to decode.
     """
-    turn = itertools.cycle(np.random.default_rng(0).integers(0, len(images), 997).tolist())
-    return lambda: label(images[next(turn)])
+    items = list(images)
+
+    def all_of_them() -> None:
+        for item in items:
+            call(item)
+
+    all_of_them.inputs = len(items)  # type: ignore[attr-defined]
+    return all_of_them
 
 
 def labeller(run: Callable[[np.ndarray], np.ndarray], size: int, how: How) -> Callable[[bytes], int]:
@@ -88,10 +114,10 @@ class Ready(Protocol):
 
 def one_call(kind: Kind, model: Ready, photos: Sequence[bytes]) -> Callable[[], object]:
     """``model`` loaded anew, as a function of no argument for the clock: alone on the first of ``photos``
-    (image files' bytes), or from each of them in turn to its label."""
+    (image files' bytes), or from all of them, one by one, to their labels."""
     run = model.runtime.load(model.artifact, batch=1)
     if kind == "end_to_end":
-        return in_turn(photos, labeller(run, model.size, model.how))
+        return each_of(photos, labeller(run, model.size, model.how))
     return bound(run, decoder(model.how)(photos[0], model.size)[None])
 
 

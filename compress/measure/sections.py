@@ -25,11 +25,13 @@ class Sections:
 
     Attributes:
         calls: counted calls in a section.
+        inputs: what one call works on; times of one of them are a call's divided by it.
         wall, off: blocks x calls, ns: wall time, and the part of it off the core.
         speed: blocks x 2, log ns of a fixed piece of work before and after the section.
     """
 
-    def __init__(self, call_ns: float) -> None:
+    def __init__(self, call_ns: float, inputs: int = 1) -> None:
+        self.inputs = inputs
         self.calls = int(np.clip(round(_SECTION_NS / call_ns), *_CALLS))
         self._lead = int(np.clip(round(_LEAD_NS / call_ns), *_LEAD))
         self._wall: list[list[int]] = []
@@ -73,11 +75,13 @@ class Sections:
         return other
 
     def levels(self) -> Floats:
-        """Log time of each block's section: the lower quartile of its undisturbed calls (of all where none
-        is). Other processes only ever add time, so it is steadier than the median."""
+        """Log time of an input in each block's section: the lower quartile of its undisturbed calls (of all
+        where none is). Other processes only ever add time, so it is steadier than the median; it takes calls
+        that all do the same work."""
         quiet = self.undisturbed()
         quiet |= ~quiet.any(axis=1, keepdims=True)
-        levels: Floats = np.log(np.nanpercentile(np.where(quiet, self.wall, np.nan), 25, axis=1))
+        quartile = np.nanpercentile(np.where(quiet, self.wall, np.nan), 25, axis=1)
+        levels: Floats = np.log(quartile / self.inputs)
         return levels
 
 
@@ -91,6 +95,11 @@ def core_speed() -> float:
             pass
         best = min(best, clock() - start)
     return float(np.log(max(best, 1)))
+
+
+def inputs_of(run: Run) -> int:
+    """How many inputs a call of ``run`` works on: the ``inputs`` it carries, or one."""
+    return getattr(run, "inputs", 1)
 
 
 def warm_up(run: Run, most_ns: float) -> float:

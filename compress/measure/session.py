@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.measure.interval import log_ratio
 from compress.measure.others import stolen_s
-from compress.measure.sections import Bools, Floats, Run, Sections, core_speed, warm_up
+from compress.measure.sections import Bools, Floats, Run, Sections, core_speed, inputs_of, warm_up
 from compress.measure.timing import Timing, told
 from compress.ratio import Ratio
 
@@ -24,7 +24,7 @@ class Session:
         self._sections: dict[str, list[Sections]] = {}
         for name, runs in loaded.items():
             took = [warm_up(run, _WARM_UP_NS / len(runs)) for run in runs]
-            self._sections[name] = [Sections(float(np.median(took))) for _ in runs]
+            self._sections[name] = [Sections(float(np.median(took)), inputs_of(run)) for run in runs]
         self._enough = -(-min_blocks // min(map(len, self._sections.values())))
         self._cores, self._seed = cores, seed
         self._stolen: list[bool] = []
@@ -124,11 +124,11 @@ class Session:
         )
 
     def _calls(self, name: str, bad: Bools, clean: Bools) -> Floats:
-        """Wall times, ns: of the undisturbed calls where there are any."""
+        """Wall times of an input, ns: of the undisturbed calls where there are any."""
         wall, quiet = [], []
         for one, lost in zip(self._sections[name], bad.T, strict=True):
             counts = clean & ~lost
-            wall.append(one.wall[counts].ravel())
+            wall.append(one.wall[counts].ravel() / one.inputs)
             quiet.append(one.undisturbed()[counts].ravel())
         calls, undisturbed = np.concatenate(wall), np.concatenate(quiet)
         return calls[undisturbed] if undisturbed.any() else calls

@@ -16,7 +16,8 @@ class Timing:
     """How long one run takes.
 
     Attributes:
-        median_ms, p10_ms, p90_ms: of the ``n`` calls that count.
+        median_ms, p10_ms, p90_ms: of the ``n`` calls that count, a call's time divided by the inputs it
+            works on.
         ratio: paired time relative to the reference, with its 95 % interval; (1, 1, 1) for itself. It
             compares the lower quartiles of sections; inside a tie nothing ranks.
         ratio_against: the same relative to a second run of the same session; ``ratio`` without one.

@@ -168,9 +168,10 @@ def _variants(found: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[Ro
     ]
     failed = any(one["error"] for one in found)
     columns += [Column("failed", text=True, long=True)] if failed else []
-    keys = ("f1_val", "f1_test", "latency_ratio", "score_val", "score_test")
+    keys = ("f1_val", "f1_test", "time_ratio", "score_val", "score_test")
     rows = []
-    for one in found:
+    for variant in found:
+        one = {"time_ratio": variant["latency_ratio"], **variant}  # earlier versions had no other
         cells = [Cell(one["name"]), Cell(" \u2192 ".join(one["chain"]) or "baseline"), _count(one["seed"])]
         cells += [Cell(one["runtime"]), *(_number(one[key]) for key in keys)]
         cells.append(Cell(f"{one['seconds']:.0f}", one["seconds"]))

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from compress.bench import report as elsewhere
-from compress.report.summary import headline
+from compress.report.summary import counted, headline
 from compress.report.tables import markdown, rows, size
 
 _FEW = 4
@@ -33,7 +33,7 @@ def render(report: dict[str, Any]) -> str:
         "",
         f"Runtime {report['runtime']}, batch 1, {report['recipe']['runtime'].get('threads', 1)} thread, on "
         f"{machine['cpu']}. Ratios are paired with the baseline in one interleaved run. "
-        f"Gates decide on val; test decides nothing.",
+        f"{counted(report['metric'])}Gates decide on val; test decides nothing.",
         "",
         *(
             f"In place of the recipe's {part}, from Python: {what}.\n"

@@ -24,8 +24,9 @@ def headline(report: Mapping[str, Any]) -> str:
     if final["label"] == base["label"]:
         why = "No stage paid" if report["steps"] else "No stages"
         return f"{why}: the baseline is the final model."
-    low, high = final["latency_ratio_interval"]
-    ratio = final["latency_ratio"]
+    whole = _whole(report["metric"])
+    time = "end_to_end_ratio" if whole else "latency_ratio"
+    ratio, (low, high) = final[time], final[f"{time}_interval"]
     speed = (
         "as fast as the baseline"
         if low <= 1 <= high
@@ -38,7 +39,19 @@ def headline(report: Mapping[str, Any]) -> str:
         if final["bytes"] < base["bytes"]
         else "no smaller"
     )
-    return f"After {final['label']}: {speed}, {small}, F1 on test {_change_of_f1(base, final)}."
+    path = " from photo to label" if whole else ""
+    return f"After {final['label']}: {speed}{path}, {small}, F1 on test {_change_of_f1(base, final)}."
+
+
+def counted(metric: Mapping[str, Any]) -> str:
+    """Which time the score counts, where it is not that of the columns ``ms`` and ``ratio``."""
+    said = "The score counts the time from photo to label; ms and ratio are the model's alone. "
+    return said if _whole(metric) else ""
+
+
+def _whole(metric: Mapping[str, Any]) -> bool:
+    """Reports of earlier versions do not say."""
+    return metric.get("time") == "end_to_end"
 
 
 def _change_of_f1(base: Mapping[str, Any], final: Mapping[str, Any]) -> str:
@@ -88,8 +101,13 @@ def _whole_path(base: Mapping[str, Any], final: Mapping[str, Any]) -> list[Tile]
     before, after = base.get("end_to_end_ms"), final.get("end_to_end_ms")
     if before is None or after is None:
         return []
-    ratio = final.get("end_to_end_ratio") or after / before
-    return [Tile("Photo to label", f"\u00d7{ratio:.3f}", f"{after:.3f} ms, baseline {before:.3f} ms")]
+    ratio, span = final.get("end_to_end_ratio"), final.get("end_to_end_ratio_interval")
+    if ratio is None or span is None:  # of an earlier version
+        return [
+            Tile("Photo to label", f"\u00d7{after / before:.3f}", f"{after:.3f} ms, baseline {before:.3f} ms")
+        ]
+    times = f"{_span(span)}; {before * ratio:.3f} ms, baseline {before:.3f} ms"
+    return [Tile("Photo to label", f"\u00d7{ratio:.3f}", times)]
 
 
 def _span(interval: tuple[float, float]) -> str:

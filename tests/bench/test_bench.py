@@ -138,6 +138,21 @@ def test_a_runs_folder_is_its_two_models_and_the_first_is_the_reference(
     assert on_a_device.machine["versions"]["onnxruntime"]
 
 
+def test_loading_is_timed_in_turns_so_that_the_first_does_not_pay_for_a_cold_disk(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def cost(folder: Path, threads: int) -> tuple[float, int]:
+        asked.append(folder.name)
+        return (900.0 if len(asked) == 1 else 100.0), 7
+
+    monkeypatch.setattr("compress.bench.cost.in_fresh_process", cost)
+    found = bench([models / "run"], seconds=0.1)
+    assert asked == ["baseline", "artifact"] * 3
+    assert [(one.load_ms, one.memory_bytes) for one in found.artifacts] == [(100.0, 7)] * 2
+
+
 def test_memory_is_that_of_the_model(models: Path, tmp_path: Path) -> None:
     """A net with 160 MiB of weights takes that more than a small one, each in a process of its own."""
     layers = [nn.Linear(6400, 6400) for _ in range(1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from PIL import Image
 from compress.data.decode import decode
 from compress.data.fast import decode_fast
 from compress.data.images import ImageSet
-from compress.measure.endtoend import Agreement, encoded, in_turn, labeller
+from compress.measure.endtoend import Agreement, each_of, encoded, labeller, timeable
+from compress.measure.latency import interleaved
 
 
 def photo(seed: int, size: tuple[int, int] = (60, 80)) -> bytes:
@@ -45,20 +46,33 @@ def test_the_two_ways_differ_on_these_photos() -> None:
     assert (decode(photo(0), 24) != decode_fast(photo(0), 24)).any()
 
 
-def test_every_image_gets_its_turn_whatever_the_number_of_calls_at_a_time() -> None:
-    images = [bytes([i]) for i in range(16)]
-    for stride in (1, 4, 8, 16):  # calls of a section, of which the first is not counted
-        call = in_turn(images, lambda image: image[0])
-        seen = [call() for _ in range(800)]
-        counted = Counter(label for i, label in enumerate(seen) if stride == 1 or i % stride)
-        assert len(counted) == 16
-        assert min(counted.values()) > 0.4 * sum(counted.values()) / 16
+def test_the_clock_times_all_images_together_though_some_take_longer() -> None:
+    """By the quicker calls alone, what takes 1 to 4 ms would seem to take less than their mean."""
+
+    def slow(milliseconds: int) -> None:
+        end = time.process_time_ns() + 1_000_000 * milliseconds
+        while time.process_time_ns() < end:
+            pass
+
+    runs = {"uneven": each_of([1, 1, 4], slow), "even": each_of([2], slow), "none": lambda: slow(2)}
+    timed = interleaved(runs, reference="even", seconds=1.0, min_blocks=3)
+    assert timed["uneven"].median_ms == pytest.approx(2, rel=0.15)
+    assert timed["uneven"].ratio.median == pytest.approx(1, rel=0.1)
+    assert timed["none"].ratio.median == pytest.approx(1, rel=0.1)
 
 
-def test_two_runs_see_the_images_in_the_same_order() -> None:
-    images = [bytes([i]) for i in range(5)]
-    calls = [in_turn(images, lambda image: image[0]) for _ in range(2)]
-    assert [calls[0]() for _ in range(50)] == [calls[1]() for _ in range(50)]
+def test_one_call_labels_every_image_once() -> None:
+    seen: list[int] = []
+    each_of([3, 1, 2], seen.append)()
+    assert seen == [3, 1, 2]
+
+
+def test_photos_that_would_take_too_long_together_are_fewer() -> None:
+    small, large = photo(0), photo(0, (2000, 3000))
+    assert timeable([small] * 16) == [small] * 16
+    assert len(timeable([large] * 16)) == 4
+    assert timeable([large] * 3) == [large] * 3
+    assert len(timeable([photo(0, (1000, 1500))] * 16)) == 10
 
 
 def test_files_are_taken_as_they_are_and_arrays_become_jpegs(tmp_path: Path) -> None:

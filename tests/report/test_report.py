@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from report_samples import AFTER, BEFORE, STEPS, TRUTH, ablation, full_report, photos, report
 
+from compress.data.images import ImageSet
 from compress.errors import CompressError, InputError
 from compress.measure.quality import f1_difference_interval
 from compress.recipe import Recipe
@@ -21,7 +22,7 @@ from compress.report import ablation_page
 from compress.report.figures import figures
 from compress.report.markdown import render as render_markdown
 from compress.report.run_folder import RunFolder, build, read_report, record, write_report
-from compress.report.summary import headline
+from compress.report.summary import headline, tiles
 from compress.report.tables import FIELDS, markdown, rows, terminal
 from compress.stages.finetune import Finetune
 from compress.step import Step
@@ -31,7 +32,7 @@ def test_the_table_says_what_was_kept_dropped_and_skipped() -> None:
     lines = markdown(rows(report())).splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["-", "yes", "skipped", "no"]
     assert "72.2 M" in lines[2]
-    assert lines[4].count("| - ") == 9
+    assert lines[4].count("| - ") == 10
 
 
 def test_a_terminal_gets_the_columns_it_has_room_for() -> None:
@@ -48,7 +49,7 @@ def test_a_terminal_gets_the_columns_it_has_room_for() -> None:
     assert wide[0] == [field.name for field in FIELDS]
     assert "no room" not in wide[1]
     assert narrow[0] == ["stage", "kept", "F1 test", "ratio", "score test"]
-    assert "no room for F1 val, ms, params, MACs, size, score val" in " ".join(narrow[1].split())
+    assert "no room for F1 val, ms, to label, params, MACs, size, score val" in " ".join(narrow[1].split())
     assert "\u2026" not in narrow[1]
 
 
@@ -232,6 +233,54 @@ def test_the_headline_says_what_came_out(change: dict[str, Any], said: str) -> N
     content = report()
     content["final"] = {**content["final"], **change}
     assert said in headline(content)
+
+
+def test_where_the_score_counts_the_way_from_photo_to_label_the_report_shows_that_time() -> None:
+    content = report()
+    whole = {"end_to_end_ratio": 0.8, "end_to_end_ratio_interval": [0.78, 0.82]}
+    content["final"] = {**content["final"], **whole}
+    content["steps"] = [content["final"], *content["steps"][1:]]
+    alone = render_markdown(content)
+    assert "2.5 times as fast as the baseline, " in alone
+    assert "The score counts" not in alone
+    content["metric"] = {**content["metric"], "time": "end_to_end"}
+    assert "After prune: 1.25 times as fast as the baseline from photo to label, " in headline(content)
+    text = render_markdown(content)
+    assert "The score counts the time from photo to label; ms and ratio are the model's alone." in text
+    head, _, _, prune, *_ = (line.split("|") for line in markdown(rows(content)).splitlines())
+    at = [cell.strip() for cell in head]
+    assert (prune[at.index("ratio")].strip(), prune[at.index("to label")].strip()) == ("0.400", "0.800")
+    (tile,) = (tile for tile in tiles(content) if tile.name == "Photo to label")
+    assert (tile.value, tile.note) == ("\u00d70.800", "0.780 to 0.820; 2.400 ms, baseline 3.000 ms")
+
+
+def test_a_required_time_is_the_one_that_the_table_shows(tmp_path: Path) -> None:
+    """Not the final model's own median, which may be of a moment when all was slower."""
+    (tmp_path / "artifact.json").write_text('{"runtime": "onnxruntime"}')
+    score = STEPS[1].score
+    assert score is not None
+    slow = replace(score, latency=replace(score.latency, median=9.0), end_to_end_ms=9.0)
+    steps = [replace(STEPS[0], test=photos()), replace(STEPS[1], score=slow, artifact=str(tmp_path))]
+    for time, shown in (("model", "0.800 ms"), ("end_to_end", "1.200 ms")):
+        recipe = Recipe(name="tiny", metric={"kind": "f1_time", "time": time, "require": {"time_ms": 1.3}})
+        (met,) = build(recipe, steps, {})["require"]
+        assert met["met"]
+        assert shown in met["line"]
+
+
+def test_test_photos_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text('{"runtime": "onnxruntime"}')
+
+    def told(test: ImageSet) -> dict[str, Any]:
+        steps = [replace(STEPS[0], test=test, artifact=str(tmp_path))]
+        found: dict[str, Any] = build(Recipe(name="tiny"), steps, {})["test"]
+        return found
+
+    same, other = told(photos(64)), told(replace(photos(), names=tuple(f"{i}.jpg" for i in range(10))))
+    assert told(photos()) == same
+    assert same["digest"] == other["digest"]
+    assert same["files"] != other["files"]
+    assert told(replace(photos(), names=()))["files"] is None
 
 
 def test_the_headline_of_a_run_without_stages_blames_none() -> None:

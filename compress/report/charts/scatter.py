@@ -65,7 +65,7 @@ def scatter(points: Sequence[Point], legend: tuple[tuple[Role, str], ...]) -> Fi
     """F1 upwards, milliseconds from 0 to the right."""
     costs = [max(p.ms_interval[1], p.ms) for p in points]
     f1s = [end for p in points for end in p.f1_interval]
-    x, y, marks = axes(costs, f1s, "F1 on test", "milliseconds an image")
+    x, y, marks = axes(costs, f1s, "F1 on test", "milliseconds an image, the model alone")
     for one, two in pairwise(p for p in points if p.chained):
         marks.append(Line(x(one.ms), y(one.f1), x(two.ms), y(two.f1), "muted", 1.5, True))
     taken: list[Box] = []

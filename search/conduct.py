@@ -57,7 +57,7 @@ def conduct(
     else:
         outputs.clear(folder.path)
         with Clock(study):
-            study.set_user_attr(BASE, objective.baseline_values())
+            _begin(study, objective, Claims.of(spec.storage, spec.name, folder.path))
         if line := left_to_chance(spec.sampler, objective.sample):
             log(line)
         if spec.fidelity and (line := blind_to_rungs(spec.sampler)):
@@ -70,6 +70,18 @@ def conduct(
         with Clock(study):
             finals.finish(spec, study, objective, folder.path, log)
     return stopped
+
+
+def _begin(study: optuna.Study, objective: Objective, claims: Claims) -> None:
+    """Measure the baseline and note it, unless another process of this new study was faster: what it told
+    its trials beside must not change."""
+    values = objective.baseline_values()
+    with claims.gate():
+        base = study.user_attrs.get(BASE)  # read from the storage, each time
+        if base is None:
+            study.set_user_attr(BASE, values)
+            return
+    objective.take_up(base)
 
 
 def _loop(

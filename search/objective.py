@@ -79,6 +79,10 @@ class Measuring:
 
     def take_up(self, base: Mapping[str, Any]) -> None:
         self._known = base
+        if "_scorer" in self.__dict__ and base.get("runtime", self._scorer.runtime) != self._scorer.runtime:
+            # Two processes began the study at once, and auto chose otherwise in this one
+            for name in ("base", "_base_lab", "_scorer", "_base_predicted"):
+                self.__dict__.pop(name, None)
 
     # The loop's protocol --------------------------------------------------------------------------
 

@@ -123,6 +123,20 @@ def test_later_trials_stand_beside_the_baseline_that_the_study_began_with(
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")
+def test_who_measured_the_baseline_too_goes_on_in_the_runtime_that_is_noted(
+    study: tuple[StudySpec, Store],
+) -> None:
+    spec, store = study
+    spec = spec.model_copy(update={"seed": 7, "runtime": AutoRuntime()})
+    objective = Measuring(spec, store, _nothing, _nothing)
+    objective._known = {"ms": 1.0, "runtime": "onnxruntime"}  # as if auto chose that here
+    assert objective.baseline_values()["runtime"] == "onnxruntime"
+    objective.take_up({"ms": 1.0, "runtime": "openvino"})
+    assert objective._base_lab.recipe.runtime.kind == "openvino"
+    assert "_scorer" not in objective.__dict__
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
 def test_scores_compare_with_the_baseline_that_the_study_began_with(study: tuple[StudySpec, Store]) -> None:
     """Not with the F1 and the time of one that was trained and timed again, as in another store."""
     spec, store = study

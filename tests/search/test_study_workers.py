@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import fast_objective
 import pytest
@@ -19,7 +21,7 @@ from compress.errors import CompressError
 from search.candidate import Candidate
 from search.conduct import Make, _if_left, conduct
 from search.folder import StudyFolder
-from search.records import Record
+from search.records import BASE, Record
 from search.spec import StudySpec
 from search.storage import open_study
 
@@ -96,6 +98,27 @@ def test_what_ends_a_worker_is_told_in_a_line(
     assert str(told.value) == line
     assert "Traceback" in (folder.path / "log.txt").read_text()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_of_two_that_begin_a_study_at_once_the_slower_takes_up_the_others_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, taken = study_spec(trials=2), list[Any]()
+
+    class Slower(Fast):
+        def baseline_values(self) -> dict[str, float]:
+            own = super().baseline_values()
+            open_study(spec, tmp_path / "runs/fast").set_user_attr(BASE, {**own, "ms": 0.5})  # the faster one
+            return own
+
+        def take_up(self, base: Mapping[str, Any]) -> None:
+            taken.append(base["ms"])
+
+    with StudyFolder.open(spec) as folder:
+        conduct(spec, folder, lambda *given: Slower(spec, tmp_path / "diary"), folder.log)
+    assert open_study(spec, folder.path).user_attrs[BASE]["ms"] == 0.5
+    assert taken == [0.5]
 
 
 def _slow(spec: StudySpec, log: object, note: object) -> Fast:

@@ -16,6 +16,7 @@ from compress.store import Store
 from compress.train import float_f1
 from search.candidate import Candidate
 from search.joint import suggest_values
+from search.origins import check, origins
 from search.recipes import recipe_of
 from search.records import TIME_MS
 from search.sample import suggest
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _PROXY_IMAGES = 32
 _SCORED_BY = "scored_by"  # of the study's baseline: what the metric compares with
+_ORIGINS = "origins"  # of the study's baseline: what the files were that the study names
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Measuring:
     _images: dict[int, Tensor] = field(default_factory=dict, init=False)  # of proxies, by size
     _advised: bool = field(default=False, init=False)
     _at_hand: tuple[str, Lab] | None = field(default=None, init=False)  # the last candidate's key and lab
+    _origins: Mapping[str, Any] = field(default_factory=dict, init=False)  # of what ``_base_lab`` read
 
     @cached_property
     def base(self) -> At:
@@ -70,12 +73,16 @@ class Measuring:
         if runtime["kind"] == "auto" and "runtime" in self._known:
             runtime = {"kind": self._known["runtime"], "threads": runtime["threads"]}
         recipe = recipe_of(self.spec, model=self.spec.baseline.canonical(), runtime=runtime)
-        return Lab.start(recipe, store=self.store, log=self.log)
+        lab = Lab.start(recipe, store=self.store, log=self.log)
+        self._origins = origins(self.spec, lab.splits)  # now: the training may take hours
+        return lab
 
     def baseline_values(self) -> dict[str, Any]:
-        """As of a candidate, the ``runtime`` that was resolved on it, and what scores compare with."""
+        """As of a candidate, the ``runtime`` that was resolved on it, what scores compare with, and what the
+        study's files were."""
         values = self._values(self.base.scored.score)
-        return {**values, "runtime": self._scorer.runtime, _SCORED_BY: self._scored_by}
+        whole = {**values, "runtime": self._scorer.runtime, _SCORED_BY: self._scored_by}
+        return {**whole, _ORIGINS: self._origins}
 
     def take_up(self, base: Mapping[str, Any]) -> None:
         self._known = base
@@ -83,6 +90,9 @@ class Measuring:
             # Two processes began the study at once, and auto chose otherwise in this one
             for name in ("base", "_base_lab", "_scorer", "_base_predicted"):
                 self.__dict__.pop(name, None)
+        if _ORIGINS in base:  # studies of earlier versions have none
+            _ = self._base_lab
+            check(base[_ORIGINS], self._origins, self.spec)
 
     # The loop's protocol --------------------------------------------------------------------------
 

@@ -22,7 +22,11 @@ class Objective(Protocol):
         """``records.MEASURED`` of what candidates are compared with, and whatever else is to be kept."""
 
     def take_up(self, base: Mapping[str, Any]) -> None:
-        """Compare with these ``baseline_values``, which the study had when it began."""
+        """Compare with these ``baseline_values``, which the study had when it began.
+
+        Raises:
+            InputError: what they were measured on is no longer there.
+        """
 
     def sample(self, trial: Trial) -> Candidate:
         """Ask ``trial`` for a candidate."""

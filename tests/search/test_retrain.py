@@ -151,6 +151,7 @@ def test_scores_compare_with_the_baseline_that_the_study_began_with(study: tuple
     began = Measuring(spec, store, _nothing, _nothing)
     noted = began.baseline_values()
     assert noted["score"] == 1.0
+    assert list(noted["origins"]["baseline"]) == [str(spec.baseline.canonical()["path"])]
     found = measured()
     assert found[0]["score"] == began.score(net(8)).points_val
     worse = {**noted["scored_by"], "f1": noted["scored_by"]["f1"] / 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from compress.net import Net
 
 _FINALS = "finals"  # the study's attribute: what finalists measured, by number
+_FILE = "file"  # of the best one there: its file's digest; another folder may hold that of an earlier best
 
 
 @runtime_checkable
@@ -43,7 +45,8 @@ def finish(
     spec: StudySpec, study: optuna.Study, objective: Finishing, folder: Path, log: Callable[[str], None]
 ) -> None:
     """Fine-tune the best candidates until there are as many finalists as the study asks for, and leave the
-    best as ``folder/best-score.pt``.
+    best as ``folder/best-score.pt``. Where that is there it stays: made anew after an upgrade of a package or
+    of this program, it would be another net than was measured.
 
     Their limits are looked at again: their times are measured, those before may have been predicted. One that
     is beyond them makes room for the next. One that fails keeps its place, for the next call to try it again.
@@ -61,14 +64,19 @@ def finish(
         key = str(record.number)
         if key not in finals and (found := _measured(objective, record, log)) is not None:
             feasible = all(found[name] <= bound for name, bound in bounds.items())
-            finals[key] = {**found, "feasible": feasible}
+            finals[key] = {**found, "feasible": feasible, _FILE: ""}  # none yet
             file.unlink(missing_ok=True)  # a Ctrl-C must not leave it beside another's best-*
             study.set_user_attr(_FINALS, finals)
             log(_line(record, found, feasible))
         places -= key not in finals or finals[key]["feasible"]
     best = choices(spec, records_of(study)).get("score")
     if best is not None and best.candidate is not None and best.shared:
-        save_net(objective.finished(best.candidate), file)
+        finals = dict(study.user_attrs[_FINALS])
+        own = finals[str(best.number)]
+        if not _holds(file, own.get(_FILE)):
+            save_net(objective.finished(best.candidate), file)
+            own[_FILE] = _digest(file)
+            study.set_user_attr(_FINALS, finals)
         return
     file.unlink(missing_ok=True)
     if best is not None:
@@ -96,6 +104,15 @@ def _measured(objective: Finishing, record: Record, log: Callable[[str], None]) 
             raise  # a full disk is not the finalist's fault
         log(f"finalist {record.number}: failed: {error}")
         return None
+
+
+def _holds(file: Path, noted: str | None) -> bool:
+    """Whether the file is there, and the one that was noted; earlier versions noted none."""
+    return file.exists() and noted in (None, _digest(file))
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:20]
 
 
 def _line(record: Record, found: dict[str, float], feasible: bool) -> str:

@@ -18,7 +18,7 @@ from search.__main__ import main
 from search.candidate import Candidate
 from search.choose import choices
 from search.records import front
-from search.spec import StudySpec, as_one_shot
+from search.spec import OneShotSpec, StudySpec, as_one_shot
 from search.storage import open_study
 
 STUDY = """
@@ -110,6 +110,37 @@ def test_finalists_are_fine_tuned_once_and_decide(tmp_path: Path) -> None:
     assert (tmp_path / "best-score.pt").exists()
     assert choices(spec, records)["score"].number == min(tuned, key=lambda r: r.measured["score"]).number
     assert {record.number for record in front(records, {"f1": "maximize"})} <= {r.number for r in tuned}
+
+
+def test_the_net_that_was_measured_is_not_replaced_unless_it_is_of_another_finalist(tmp_path: Path) -> None:
+    """As after an upgrade, when neither the supernet nor the finalist would be found in the store."""
+    spec = study_spec(one_shot={"finalists": 2}, trials=6)
+    objective, made = _Finishing(spec, tmp_path / "diary"), list[str]()
+    objective.finished = lambda candidate: (made.append(candidate.key), tiny_net())[1]  # type: ignore[method-assign]
+    once = loop(spec, tmp_path, objective)
+    once.run()
+
+    def finish(finalists: int) -> list[str]:
+        made.clear()
+        more = spec.model_copy(update={"one_shot": OneShotSpec(finalists=finalists)})
+        finals.finish(more, once.study, objective, tmp_path, lambda line: None)
+        return list(made)
+
+    assert finish(2) == [choices(spec, finals.records_of(once.study))["score"].key]
+    assert finish(2) == []
+    assert len(finish(6)) == 1  # each new finalist removes it
+    file = tmp_path / "best-score.pt"
+    content = file.read_bytes()
+    file.write_bytes(b"of an earlier best, which another folder of the study left here")
+    assert len(finish(6)) == 1
+    assert file.read_bytes() == content
+    noted = once.study.user_attrs["finals"]
+    for one in noted.values():  # as an earlier version left it
+        one.pop("file", None)
+    once.study.set_user_attr("finals", noted)
+    assert finish(6) == []
+    file.unlink()
+    assert len(finish(6)) == 1
 
 
 def test_a_finalist_that_fails_is_left_out_until_the_next_call(tmp_path: Path) -> None:

@@ -36,16 +36,23 @@ def open_study(spec: StudySpec, folder: Path) -> optuna.Study:
     except ValueError as error:
         raise InputError(f"storage: {spec.storage}: {error}") from error
     known = study.user_attrs.get(_KEY)
+    if known != spec.identity and (known is not None or not _new(study, spec)):
+        raise InputError(
+            f"storage: {spec.storage} holds another study of the name {spec.name}: set name or storage"
+        )
     if known is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(spec.objectives))
         study.set_user_attr(_KEY, spec.identity)  # the last: after a kill in between all is done again
-    elif known != spec.identity:
-        raise InputError(
-            f"storage: {spec.storage} holds another study of the name {spec.name}: set name or storage"
-        )
     return study
+
+
+def _new(study: optuna.Study, spec: StudySpec) -> bool:
+    """Whether nobody has worked on it: just made, or ours and killed while it was made. Another program's, in
+    the user's database, is not for us to add to."""
+    directions = [one.name.lower() for one in study.directions]
+    return directions == spec.directions and not study.get_trials(deepcopy=False)
 
 
 def open_storage(kind: str, folder: Path) -> BaseStorage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import optuna
 import pytest
 from fast_objective import Fast, Raising, finished, loop, study_spec
 
@@ -12,6 +13,7 @@ from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.records import Record
 from search.spec import StudySpec
+from search.storage import open_study
 
 
 def run(spec: StudySpec, folder: Path, objective: Fast) -> list[Record]:
@@ -102,3 +104,15 @@ def test_a_full_disk_is_not_the_candidates_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         run(spec, tmp_path, Full(spec, tmp_path / "diary"))
     assert finished(spec, tmp_path) == {}
+
+
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/theirs.db"
+    for name, directions, trials in (("tried", ["maximize", "minimize"], 1), ("single", ["minimize"], 0)):
+        theirs = optuna.create_study(storage=url, study_name=name, directions=directions)
+        for _ in range(trials):
+            theirs.ask()
+        right = f"holds another study of the name {name}: set name or storage"
+        with pytest.raises(InputError, match=right):
+            open_study(study_spec(name=name, storage=url), tmp_path)
+        assert not theirs.user_attrs

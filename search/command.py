@@ -34,6 +34,8 @@ def run(spec: StudySpec) -> None:
 
         if folder.moved:
             log(f"what another study or run of that name left is now {folder.moved}")
+        if folder.back:
+            log(f"this study goes on with what it left in {folder.back}, which is {folder.path} again")
         stopped = None
         try:
             stopped = conduct(spec, folder, objective_of, log)

@@ -19,6 +19,7 @@ import fast_objective
 import pytest
 from fast_objective import study_spec
 
+from compress import folders
 from compress.errors import CompressError, InputError
 from compress.models.zoo import SearchModel
 from compress.recipe import Recipe
@@ -194,6 +195,34 @@ def test_another_study_of_that_name_moves_aside_and_more_trials_do_not(here: Pat
     assert (here / "runs/fast.1/study.db").is_file()
     with StudyFolder.open(study_spec()), pytest.raises(InputError, match="going on"):
         left(study_spec())
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal", "sqlite:///runs/fast/own.db"])
+def test_a_study_that_was_moved_aside_goes_on_where_it_was(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], storage: str
+) -> None:
+    """As after a command that was refused, whose study is then the one that is moved."""
+    monkeypatch.setattr("search.command.objective_of", fast_objective.fast)
+    command.run(spec := study_spec(trials=2, storage=storage))
+    with StudyFolder.open(study_spec(seed=1, storage=storage)) as other:
+        assert other.moved == Path("runs/fast.1")
+        assert other.back is None
+    capfd.readouterr()
+    command.run(spec)
+    told = capfd.readouterr().out.splitlines()
+    assert told[:2] == [
+        "what another study or run of that name left is now runs/fast.2",
+        "this study goes on with what it left in runs/fast.1, which is runs/fast again",
+    ]
+    assert not [line for line in told if line.startswith("trial ")]
+    assert not (here / "runs/fast.1").exists()
+    assert len(open_study(spec, Path("runs/fast")).trials) == 2
+
+    with StudyFolder.open(study_spec(seed=1, storage=storage)) as other:  # and the other way round
+        assert (other.moved, other.back) == (Path("runs/fast.1"), Path("runs/fast.2"))
+    with folders.held(Path("runs/fast.1")), pytest.raises(InputError, match=r"runs/fast\.1: another run"):
+        command.run(spec)
+    assert (here / "runs/fast").is_dir()
 
 
 def test_trials_that_are_gone_leave_no_nets_behind(here: Path) -> None:

@@ -29,6 +29,10 @@ class NoEffectError(CompressError):
     """A stage ran and changed nothing: nothing is silent, so this is a failure."""
 
 
+class BusyError(CompressError):
+    """Another process holds what this needs for longer than one waits: nobody's fault, and over later."""
+
+
 class DivergedError(CompressError):
     """The training loss became NaN or infinite; the message names the last good checkpoint."""
 

@@ -57,6 +57,7 @@ def asked(ask: Callable[..., T], *args: Any, log: Callable[[str], None]) -> T:
         CompressError: also in place of whatever its layers or a stage's library raised, whose traceback
             ``log`` gets: it ends this candidate, not the study.
         OSError and what wraps it: a full disk is not the candidate's fault.
+        BusyError: nor is a machine that others time on.
     """
     try:
         return ask(*args)

@@ -73,8 +73,8 @@ def _of_another(name: str, host: str, numbers: list[int]) -> str:
 
 
 def put_back(study: optuna.Study, numbers: Iterable[int]) -> None:
-    """End trials of this process that a Ctrl-C cut off; those chosen for training are queued again, however
-    often that happens. Inside the gate."""
+    """End trials of this process that a Ctrl-C cut off, or what none of them is to blame for; those chosen
+    for training are queued again, however often that happens. Inside the gate."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)

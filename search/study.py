@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compress.errors import CompressError, InputError
+from compress.errors import BusyError, CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
@@ -68,6 +68,7 @@ class Loop:
         Raises:
             InputError: what the study's file says does not fit its data or machine.
             CompressError: the first candidates all failed.
+            BusyError: another process holds what the batch needs; it is put back, as on a Ctrl-C.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -80,7 +81,7 @@ class Loop:
                     self._work(batch)
                 except UpdateFinishedTrialError:
                     self._ended_elsewhere([trial.number for trial in batch])
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, BusyError):
                     with self.claims.gate():
                         put_back(self.study, [trial.number for trial in batch])
                     raise
@@ -257,7 +258,9 @@ class Loop:
             self.told()
 
     def _failed(self, trial: Trial, candidate: Candidate, error: CompressError) -> None:
-        """This candidate alone, unless it is the study's file that is wrong, or none will do."""
+        """This candidate alone, unless it is not to blame, the study's file is wrong, or none will do."""
+        if isinstance(error, BusyError):
+            raise error
         first = (str(error).splitlines() or [type(error).__name__])[0]
         trial.set_user_attr("error", first)
         self.log(f"trial {trial.number}: failed: {first}")

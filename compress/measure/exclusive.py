@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compress.errors import CompressError
+from compress.errors import BusyError
 
 _PROBED_CORES = 6  # with more cores than this, so many of them are looked at
 _PROBE_S = 0.015
@@ -34,7 +34,7 @@ def exclusive(cores: int = 1, wait: float = 600.0) -> Iterator[tuple[int, ...]]:
         The cores pinned to; empty when pinning is not possible here.
 
     Raises:
-        CompressError: another timing held the lock for all of ``wait``.
+        BusyError: another timing held the lock for all of ``wait``.
     """
     with _timing_lock(wait), _no_collector(), pinned(cores) as where, first_in_line():
         yield where
@@ -182,7 +182,7 @@ def _timing_lock(wait: float) -> Iterator[None]:
             lock = FileLock(shared.with_name(f"beyondnas-timing-{os.getuid()}.lock"), timeout=wait)
             lock.acquire()
     except Timeout as error:
-        raise CompressError(
+        raise BusyError(
             f"another timing on this machine has held {lock.lock_file} for {wait:g} s: wait for it to end"
         ) from error
     try:

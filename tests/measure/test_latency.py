@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.errors import CompressError
+from compress.errors import BusyError
 from compress.measure.exclusive import exclusive, first_in_line, pinned
 from compress.measure.latency import Loads, interleaved
 
@@ -332,7 +332,7 @@ def test_two_timings_never_overlap(tmp_path):
     )
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(CompressError, match=r"another timing .*beyondnas-timing"), exclusive(wait=0.2):
+        with pytest.raises(BusyError, match=r"another timing .*beyondnas-timing"), exclusive(wait=0.2):
             pass
     finally:
         other.communicate("\n")

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from fast_objective import Fast, Raising, finished, loop, study_spec
 
-from compress.errors import CompressError, InputError
+from compress.errors import BusyError, CompressError, InputError
 from search.candidate import Candidate
 from search.records import Record
 from search.spec import StudySpec
@@ -104,6 +104,39 @@ def test_a_full_disk_is_not_the_candidates_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         run(spec, tmp_path, Full(spec, tmp_path / "diary"))
     assert finished(spec, tmp_path) == {}
+
+
+class Busy(Fast):
+    """Cannot be timed while ``busy``, before a training or after it."""
+
+    busy, before = False, False
+
+    def costs(self, candidate: Candidate, needed: bool) -> dict[str, float]:
+        if self.busy and self.before:
+            raise BusyError("another timing on this machine")
+        return super().costs(candidate, needed)
+
+    def evaluate(self, candidate: Candidate) -> dict[str, float]:
+        found = super().evaluate(candidate)
+        if self.busy:
+            raise BusyError("another timing on this machine")
+        return found
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_machine_that_others_time_on_fails_no_candidate(tmp_path: Path, before: bool) -> None:
+    spec = study_spec(trials=3, storage="journal")
+    objective = Busy(spec, tmp_path / "diary")
+    run(study_spec(trials=1, storage="journal"), tmp_path, objective)
+    objective.busy, objective.before = True, before
+    for _ in range(3):  # however often that happens
+        with pytest.raises(BusyError, match="another timing"):
+            run(spec, tmp_path, objective)
+    objective.busy = False
+    outcomes = [record.outcome for record in run(spec, tmp_path, objective)]
+    assert outcomes == ["evaluated", *["interrupted"] * 3, *["evaluated"] * 2]
+    parameters = [trial.params for trial in open_study(spec, tmp_path).trials]
+    assert (parameters[4] == parameters[1]) != before  # trained, so it is run again
 
 
 def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from compress.errors import BusyError, CompressError, os_error
+from compress.errors import CompressError
 from search.candidate import Candidate
 from search.choose import choices
+from search.protocol import blameless
 from search.records import BASE, MEASURED, TIME_MS, Record, comparable, front
 from search.spec import DIRECTIONS, StudySpec
 
@@ -100,8 +101,8 @@ def _measured(objective: Finishing, record: Record, log: Callable[[str], None]) 
     try:
         return objective.finish(record.candidate)
     except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
-        if isinstance(error, BusyError) or os_error(error) is not None:
-            raise  # a busy machine or a full disk is not the finalist's fault
+        if blameless(error):
+            raise
         log(f"finalist {record.number}: failed: {error}")
         return None
 

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from compress.errors import CompressError, os_error, told
+from compress.errors import BusyError, CompressError, os_error, told
 from search.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -56,15 +56,24 @@ def asked(ask: Callable[..., T], *args: Any, log: Callable[[str], None]) -> T:
     Raises:
         CompressError: also in place of whatever its layers or a stage's library raised, whose traceback
             ``log`` gets: it ends this candidate, not the study.
-        OSError and what wraps it: a full disk is not the candidate's fault.
-        BusyError: nor is a machine that others time on.
+        What is ``blameless``, as it is.
     """
     try:
         return ask(*args)
     except CompressError:
         raise
     except Exception as error:
-        if os_error(error) is not None:
+        if blameless(error):
             raise
         log(traceback.format_exc().rstrip())
         raise CompressError(told(error)) from error
+
+
+def blameless(error: BaseException) -> bool:
+    """Whether no candidate is at fault: a full disk, a database that is gone, a machine that others time on,
+    a Ctrl-C."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    others = BusyError | KeyboardInterrupt | StorageInternalError | SQLAlchemyError
+    return isinstance(error, others) or (isinstance(error, Exception) and os_error(error) is not None)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compress.errors import BusyError, CompressError, InputError
+from compress.errors import CompressError, InputError
 from search.candidate import Candidate
 from search.claims import Claims
 from search.clock import Clock, words
 from search.ledger import EVALUATED, TWINS, Ledger, line
-from search.protocol import Objective, asked
+from search.protocol import Objective, asked, blameless
 from search.records import BASE, COUNTED, RUNGS, TRAINED_ELSEWHERE, Outcome, counted, ended
 from search.recovery import HOST, RERUN, put_back, take_back
 from search.rungs import goes_on
@@ -68,7 +68,7 @@ class Loop:
         Raises:
             InputError: what the study's file says does not fit its data or machine.
             CompressError: the first candidates all failed.
-            BusyError: another process holds what the batch needs; it is put back, as on a Ctrl-C.
+            What is ``blameless``, after the batch was put back for the next call.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -81,12 +81,17 @@ class Loop:
                     self._work(batch)
                 except UpdateFinishedTrialError:
                     self._ended_elsewhere([trial.number for trial in batch])
-                except (KeyboardInterrupt, BusyError):
-                    with self.claims.gate():
-                        put_back(self.study, [trial.number for trial in batch])
+                except BaseException as error:
+                    if blameless(error):
+                        self._put_back([trial.number for trial in batch])
                     raise
                 if self._nothing_is_left():
                     return
+
+    def _put_back(self, numbers: Sequence[int]) -> None:
+        """For the next call, as far as that goes: where the disk is full, the storage may be, too."""
+        with suppress(Exception), self.claims.gate():
+            put_back(self.study, numbers)
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -259,7 +264,7 @@ class Loop:
 
     def _failed(self, trial: Trial, candidate: Candidate, error: CompressError) -> None:
         """This candidate alone, unless it is not to blame, the study's file is wrong, or none will do."""
-        if isinstance(error, BusyError):
+        if blameless(error):
             raise error
         first = (str(error).splitlines() or [type(error).__name__])[0]
         trial.set_user_attr("error", first)

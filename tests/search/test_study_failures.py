@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from fast_objective import Fast, Raising, finished, loop, study_spec
+from optuna.exceptions import StorageInternalError
 
 from compress.errors import BusyError, CompressError, InputError
 from search.candidate import Candidate
@@ -95,9 +96,42 @@ def test_what_fails_before_any_training_is_that_candidate_too(tmp_path: Path) ->
     assert 12 <= len(failed) + len(done) <= 13  # both of the last two may fail
 
 
-def test_a_full_disk_is_not_the_candidates_fault(tmp_path: Path) -> None:
+def _full(wrapped: bool) -> Exception:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    try:
+        raise CompressError("cannot be exported: No space left on device") from full
+    except CompressError as error:
+        return error if wrapped else full
+
+
+@pytest.mark.parametrize(
+    "error", [_full(wrapped=False), _full(wrapped=True), StorageInternalError("No space left on device")]
+)
+def test_a_full_disk_is_not_the_candidates_fault(tmp_path: Path, error: Exception) -> None:
+    """Nor does it count as one of the two times that a candidate may end its process."""
+
     class Full(Fast):
         def evaluate(self, candidate: Candidate) -> dict[str, float]:
+            raise error
+
+    spec = study_spec(trials=3, storage="journal")
+    for times in range(1, 4):
+        with pytest.raises(type(error), match="No space left"):
+            run(spec, tmp_path, Full(spec, tmp_path / "diary"))
+        ended = finished(spec, tmp_path)
+        assert ended == {number: ["FAIL", "interrupted", None] for number in range(times)}
+    run(spec, tmp_path, Fast(spec, tmp_path / "diary"))
+    trials = open_study(spec, tmp_path).trials
+    assert [v[1] for v in finished(spec, tmp_path).values()] == ["interrupted"] * 3 + ["evaluated"] * 3
+    assert trials[3].params == trials[0].params
+
+
+def test_where_nothing_can_be_put_back_it_is_the_first_error_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Fast):
+        def evaluate(self, candidate: Candidate) -> dict[str, float]:
+            monkeypatch.setattr("search.study.put_back", lambda *given: self.sample(None))
             raise OSError(errno.ENOSPC, "No space left on device")
 
     spec = study_spec(trials=3, storage="journal")

@@ -1,15 +1,17 @@
 """One set of weights for all nets of a space: a net's are cut out of them.
 
-A place of the space holds, for each kind of block, the weights of the largest one it can be. A smaller one
-takes the first of the channels, the first of the repeats, and the centre of the kernels (Yu et al., BigNAS,
-ECCV 2020; Yu and Huang, Universally slimmable networks, ICCV 2019), so every net of the space shares weights
-with every other one that has a block of that kind there.
+A place of the space holds, for each kind of block, the weights of the largest one it can be, and those of
+the parts that only smaller ones have. A smaller one takes the first of the channels, the first of the
+repeats, and the centre of the kernels (Yu et al., BigNAS, ECCV 2020; Yu and Huang, Universally slimmable
+networks, ICCV 2019), so every net of the space shares weights with every other one that has a block of that
+kind there.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from torch.func import functional_call
 
 from compress.errors import CompressError
 from compress.models import arch, blocks
+from compress.models.arguments import ALIASES
 from compress.models.layers import Layer
 from search.blocks import Block
 from search.candidate import Candidate
@@ -28,6 +31,7 @@ from search.space import Space
 from search.values import ends
 
 _HEAD = ("head.conv", "head.pool", "head.classes")
+_EXPAND = "body.expand"  # of a block: its convolution to hidden channels
 
 
 class Supernet(nn.Module):
@@ -48,8 +52,8 @@ class Supernet(nn.Module):
         self.space, self.classes = space, classes
         self.size = max(ends(space.image_size))
         self.shared = nn.ParameterDict()
-        for place, module in _largest(space, classes):
-            for name, weight in module.named_parameters():
+        for place, weights in _largest(space, classes):
+            for name, weight in weights.items():
                 self.shared[_key(place, name)] = nn.Parameter(weight.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,14 +130,16 @@ def cut_out(whole: Tensor, shape: torch.Size) -> Tensor:
     return whole[tuple(at)]
 
 
-def _largest(space: Space, classes: int) -> Iterator[tuple[str, nn.Module]]:
-    """Every place of the space with the largest block it can hold, its repeats as a Sequential.
+def _largest(space: Space, classes: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every place of the space with the parameters of the largest block it can hold, its repeats as a
+    Sequential, and of the parts that only smaller ones have.
 
     What comes before a block gives it its input: the kinds with the most channels.
     """
     depth, width = max(ends(space.depth_multiple)), max(ends(space.width_multiple))
-    head = (max(ends(space.head.channels)), ends(space.head.activation)[0])
+    head = (max(ends(space.head.channels)), max(ends(space.head.activation), key=_size))
     before: list[list[Any]] = []
+    odd = True  # whether what comes before may have channels that are no multiple of 8: images have 3
 
     def layers(body: list[list[Any]]) -> tuple[tuple[Layer, ...], ...]:
         # Strides change no weight: without them a map never becomes too small, whatever the kinds
@@ -147,12 +153,44 @@ def _largest(space: Space, classes: int) -> Iterator[tuple[str, nn.Module]]:
             if row is None:
                 continue
             made = layers([*before, row])[len(before)]
-            yield f"slot{i + 1}.{block.kind}", blocks.sequential([[layer] for layer in made])
+            own = _parameters(made)
+            yield f"slot{i + 1}.{block.kind}", own | _expansions(block, made, own, odd)
             if made[-1].channels > channels:
                 channels, widest = made[-1].channels, [row]
         before += widest
-    for place, own in zip(_HEAD, layers(before)[len(before) :], strict=True):
-        yield place, blocks.sequential([own])
+        kinds = {block.kind for block in slot.blocks}
+        odd = "Fire" in kinds or (odd and "Pass" in kinds)
+    for place, one in zip(_HEAD, layers(before)[len(before) :], strict=True):
+        yield place, _parameters(one)
+
+
+def _parameters(made: Iterable[Layer]) -> dict[str, Tensor]:
+    """Freshly initialised."""
+    return dict(blocks.sequential([[layer] for layer in made]).named_parameters())
+
+
+def _expansions(block: Block, made: Sequence[Layer], own: Container[str], odd: bool) -> dict[str, Tensor]:
+    """Of layers that expand nothing at their largest, what they take where they are smaller.
+
+    A block whose hidden channels are as many as its input's has no convolution that expands: at an
+    ``expansion`` of 1, which may be the largest. InvertedResidualv3 rounds them to a multiple of 8, so where
+    its input is ``odd`` it has one at 1, too.
+    """
+    if not hasattr(block, "expansion"):
+        return {}
+    other = any(value != 1 for value in ends(block.expansion))
+    found = {}
+    for i, layer in enumerate(made):
+        hidden = layer.kwargs["hidden_channels"]
+        smaller = other or (odd and i == 0 and block.kind == "InvertedResidualv3")
+        if not smaller or f"{i}.{_EXPAND}.conv.weight" in own:
+            continue
+        # One channel more, which is cut off again, and the layer expands, whatever its kind
+        more = {"hidden_channels": hidden + 1} | ({"expand": True} if "expand" in layer.kwargs else {})
+        for name, weight in _parameters([replace(layer, kwargs={**layer.kwargs, **more})]).items():
+            if name.startswith(f"0.{_EXPAND}."):
+                found[f"{i}{name.removeprefix('0')}"] = weight[:hidden]
+    return found
 
 
 def _most(block: Block, key: str) -> Any:
@@ -161,7 +199,10 @@ def _most(block: Block, key: str) -> Any:
 
 
 def _size(choice: Any) -> float:
-    return float(choice) if isinstance(choice, int | float) else 0.0  # an activation has none
+    """Of an activation how many parameters it has."""
+    if isinstance(choice, int | float):
+        return float(choice)
+    return float(sum(p.numel() for p in blocks.make_activation(ALIASES.get(choice, choice)).parameters()))
 
 
 def _rows(model: dict[str, Any]) -> tuple[tuple[Layer, ...], ...]:

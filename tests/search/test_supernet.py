@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,36 @@ def test_every_net_of_a_space_has_the_weights_of_its_places(name: str) -> None:
             key = keys[int(weight.flatten()[0])].replace("/", ".")
             assert key.startswith(f"{places[int(row)]}.")
             assert key.endswith(f".{rest}")
+
+
+CONV = {"kind": "Conv", "channels": [16, 24], "activation": ["ReLU", "Swish", "PReLU"]}
+FLAT = [{"kind": kind, "channels": 16} for kind in ("InvertedResidualv2", "InvertedResidualv3", "MBConv")]
+FIRE = {"kind": "Fire", "squeeze": 4, "expand1x1": [1, 2], "expand3x3": 2}
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        [[CONV, {**CONV, "kind": "DWConv"}]],
+        [[CONV], [{**block, "repeat": [1, 2], "expansion": [0.5, 1]} for block in FLAT]],
+        [[CONV], [{**block, "expansion": {"low": 0.5, "high": 1.0}} for block in FLAT]],
+        [[CONV, {"kind": "Pass"}], [{**block, "expansion": 1} for block in FLAT]],
+        [[CONV, FIRE], [{**block, "expansion": 1} for block in FLAT]],
+    ],
+)
+def test_what_only_smaller_blocks_have_is_shared_too(slots: list[list[dict[str, Any]]]) -> None:
+    head = {"channels": 32, "activation": ["ReLU", "PReLU"]}
+    space = spaces.tiny(slots=[{"blocks": blocks} for blocks in slots], head=head)
+    net, rng, used = Supernet(Space.model_validate(space), 5), random.Random(0), set[str]()
+    for i in range(80):
+        candidate = net.draw(rng, (None, "low", "high")[i % 3])
+        plain = net.module(candidate)  # raises where a weight is missing, or too small
+        places = [*candidate.places, "head.conv", "head.pool", "head.classes"]
+        for name, _ in plain.named_parameters():
+            row, rest = name.split(".", 1)
+            copies = any(part.startswith(f"{row}.1.") for part in plain.state_dict())
+            used.add(f"{places[int(row)]}.{rest if copies and rest[0].isdigit() else f'0.{rest}'}")
+    assert used == {key.replace("/", ".") for key in net.shared}
 
 
 def test_a_cut_is_the_first_channels_and_the_centre_by_plain_loops() -> None:

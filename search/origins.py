@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
 from compress.inputs import content_of
+from compress.measure.endtoend import DECODERS
+from compress.measure.machine import package_version
 
 if TYPE_CHECKING:
     from compress.data.images import Splits
     from search.spec import StudySpec
-
-_DECODERS = ("pillow", "simplejpeg", "opencv-python-headless")  # others may give other pixels of equal files
 
 
 def origins(spec: StudySpec, splits: Splits) -> dict[str, Any]:
@@ -22,15 +21,15 @@ def origins(spec: StudySpec, splits: Splits) -> dict[str, Any]:
         "baseline": content_of(spec.baseline),
         "stages": content_of(spec.stages),
         "data": splits.fingerprint,
-        "decoders": [version(name) for name in _DECODERS],
+        "decoders": [package_version(name) for name in DECODERS],
     }
 
 
 def check(began: Mapping[str, Any], now: Mapping[str, Any], spec: StudySpec) -> None:
     """Refuse to measure later trials of something else than earlier ones.
 
-    Images are compared only where the packages that decode them are those of then: an upgrade is no reason
-    to refuse.
+    Images are compared only where the packages that decode them are those of then: others may give other
+    pixels of equal files, and an upgrade is no reason to refuse.
 
     Raises:
         InputError: a line for each thing that changed since the study began.

@@ -20,7 +20,7 @@ from compress.measure.sections import bound
 
 Kind = Literal["model", "end_to_end"]  # of a time: the model alone, or an encoded image to its label
 KINDS: tuple[Kind, ...] = ("model", "end_to_end")
-_DECODERS = ("pillow", "simplejpeg", "opencv-python-headless")
+DECODERS = ("pillow", "simplejpeg", "opencv-python-headless")
 _MOST_PIXELS, _FEWEST = 16e6, 4  # of photos that are timed together
 SAME_LABELS = 0.98  # share of val that the fast path must label as the reference path does
 
@@ -66,7 +66,7 @@ def decoding(photos: Sequence[bytes]) -> list[str | None]:
     hashed = hashlib.sha256()
     for photo in photos:
         hashed.update(hashlib.sha256(photo).digest())
-    return [hashed.hexdigest(), *map(package_version, _DECODERS)]
+    return [hashed.hexdigest(), *map(package_version, DECODERS)]
 
 
 def each_of(images: Sequence[Any], call: Callable[[Any], object]) -> Callable[[], object]:

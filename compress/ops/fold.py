@@ -80,7 +80,8 @@ def fold_batchnorm(module: nn.Module, example: Tensor) -> nn.Module:
     """A copy of ``module`` in eval mode with every batch norm that can be folded gone.
 
     Each Conv2d or Linear whose output only a batch norm reads takes over its scale and shift, and an
-    ``nn.Identity`` stands in the norm's place: classes, names and ``forward`` stay as they were.
+    ``nn.Identity`` stands in the norm's place: classes, names and ``forward`` stay as they were. A weight
+    is trained on if the layer's was, a bias if the layer's or the norm's was (without either, as the weight).
 
     Args:
         module: takes ``example``; left as it is.
@@ -95,6 +96,9 @@ def fold_batchnorm(module: nn.Module, example: Tensor) -> nn.Module:
         layer, norm = folded.get_submodule(layer_name), folded.get_submodule(norm_name)
         fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
         fused = fuse(layer, norm)
+        # torch freezes the bias of a layer that had none; what the norm's shift learned, it goes on learning.
+        shifts = [p for p in (layer.bias, norm.bias) if p is not None] or [layer.weight]
+        fused.bias.requires_grad_(any(p.requires_grad for p in shifts))
         # New Parameters in the same layer: a weight tied to another layer's stays with the other.
         layer.weight, layer.bias = fused.weight, fused.bias
         replace(folded, norm_name, nn.Identity())

@@ -157,6 +157,29 @@ def test_grouped_and_affineless() -> None:
     assert_equal_outputs(net, folded, torch.randn(2, 3, 16, 16))
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_was_trained_is_trained_on_and_what_was_frozen_stays_frozen(bias: bool, affine: bool) -> None:
+    def net() -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=bias),
+            nn.BatchNorm2d(8, affine=affine),
+            nn.Flatten(),
+            nn.Linear(8 * 14 * 14, 7, bias=bias),
+            nn.BatchNorm1d(7),
+        )
+
+    folded = fold_batchnorm(shake(net()), EXAMPLE)
+    assert len(list(folded.parameters())) == 4
+    assert all(p.requires_grad for p in folded.parameters())
+    frozen = fold_batchnorm(shake(net()).requires_grad_(False), EXAMPLE)
+    assert not any(p.requires_grad for p in frozen.parameters())
+    partly = shake(net())
+    partly[0].weight.requires_grad_(False)
+    found = {name: p.requires_grad for name, p in fold_batchnorm(partly, EXAMPLE).named_parameters()}
+    assert found == {"0.weight": False, "0.bias": bias or affine, "3.weight": True, "3.bias": True}
+
+
 def test_folded_net_exports_to_onnx_and_agrees(tmp_path: Path) -> None:
     import onnxruntime
 

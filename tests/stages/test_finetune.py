@@ -106,6 +106,9 @@ def test_after_quantize_it_trains_quantization_aware(learned_net: Net, learned_c
     assert state(after).keys() == before.keys()  # plain float again
     assert type(after.module.stem[0]) is torch.nn.Conv2d
     assert not same(state(after), before)
+    biases = [name for name in before if name.endswith("0.bias")]  # where batch norm's shifts went
+    assert biases
+    assert not any(torch.equal(state(after)[name], before[name]) for name in biases)
 
     images = DIGITS.normalise(torch.from_numpy(learned_ctx.calib.images[:32]).permute(0, 3, 1, 2))
     targets = torch.from_numpy(learned_ctx.train.targets)

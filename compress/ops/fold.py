@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
+from torch.nn.utils import fuse_conv_bn_weights, parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -94,16 +94,23 @@ def fold_batchnorm(module: nn.Module, example: Tensor) -> nn.Module:
     folded = copy.deepcopy(module).eval()
     for layer_name, norm_name in pairs:
         layer, norm = folded.get_submodule(layer_name), folded.get_submodule(norm_name)
-        fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
-        fused = fuse(layer, norm)
-        # torch freezes the bias of a layer that had none; what the norm's shift learned, it goes on learning.
-        shifts = [p for p in (layer.bias, norm.bias) if p is not None] or [layer.weight]
-        fused.bias.requires_grad_(any(p.requires_grad for p in shifts))
+        weight, bias = _fused(layer, norm)
         # New Parameters in the same layer: a weight tied to another layer's stays with the other.
-        layer.weight, layer.bias = fused.weight, fused.bias
+        layer.weight, layer.bias = weight, bias
         replace(folded, norm_name, nn.Identity())
     _check(module, folded, example)
     return folded
+
+
+def _fused(layer: Any, norm: Any) -> tuple[nn.Parameter, nn.Parameter]:
+    """The layer's weight and bias with the norm in them."""
+    statistics = norm.running_mean, norm.running_var, norm.eps
+    # Of a Linear, too: what torch has for those takes no norm without a weight of its own.
+    weight, bias = fuse_conv_bn_weights(layer.weight, layer.bias, *statistics, norm.weight, norm.bias)
+    # torch freezes the bias of a layer that had none; what the norm's shift learned, it goes on learning.
+    shifts = [p for p in (layer.bias, norm.bias) if p is not None] or [layer.weight]
+    bias.requires_grad_(any(p.requires_grad for p in shifts))
+    return weight, bias
 
 
 def _foldable(layer: nn.Module, norm: nn.Module, made: Tensor) -> bool:

@@ -67,8 +67,11 @@ def test_original_keeps_training_mode_and_folded_is_eval() -> None:
     assert isinstance(folded[1], nn.Identity)
 
 
-def test_linear_with_norm() -> None:
-    net = shake(nn.Sequential(nn.Flatten(), nn.Linear(12, 7, bias=False), nn.BatchNorm1d(7), nn.Linear(7, 2)))
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_with_norm(bias: bool, affine: bool) -> None:
+    norm = nn.BatchNorm1d(7, affine=affine)
+    net = shake(nn.Sequential(nn.Flatten(), nn.Linear(12, 7, bias=bias), norm, nn.Linear(7, 2)))
     folded = fold_batchnorm(net, torch.zeros(2, 3, 2, 2))
     assert norms(folded) == 0
     assert_equal_outputs(net, folded, torch.randn(4, 3, 2, 2))

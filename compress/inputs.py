@@ -152,9 +152,10 @@ def check_export(net: Net, runtime: RuntimeSpec) -> None:
     """
     import torch
 
+    from compress.ops.fold import folded
     from compress.runtimes.auto import AutoRuntime
     from compress.runtimes.deploy import Deployed
-    from compress.runtimes.onnx_export import exported_program, folded, to_onnx
+    from compress.runtimes.onnx_export import exported_program, to_onnx
     from compress.runtimes.torch_runtime import TorchRuntime
 
     size, model = net.preprocess.size, Deployed(net.module, net.preprocess)

@@ -35,6 +35,8 @@ def to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     """
     import torch
 
+    from compress.ops.fold import folded
+
     with quiet():
         program = exported_program(folded(model, example), example)
         _activations_out_of_place(program)
@@ -50,18 +52,6 @@ def to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     _means_to_global_pools(proto)
     _tidy(proto)
     return proto
-
-
-def folded(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in eval mode, batch norms folded where that is sound."""
-    import copy
-
-    from compress.ops.fold import fold_batchnorm
-
-    try:
-        return fold_batchnorm(model, example[:1])
-    except CompressError:
-        return copy.deepcopy(model).eval()
 
 
 def exported_program(model: nn.Module, example: Tensor) -> ExportedProgram:

@@ -48,7 +48,8 @@ class TorchRuntime(Runtime):
     def _write(self, model: nn.Module, example: Tensor, folder: Path, quant: Quant | None) -> str:
         import torch
 
-        from compress.runtimes.onnx_export import exported_program, folded, quiet
+        from compress.ops.fold import folded
+        from compress.runtimes.onnx_export import exported_program, quiet
 
         with quiet():
             plain = folded(model, example).to(memory_format=torch.channels_last)

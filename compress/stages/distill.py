@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from compress.errors import CompressError, InputError
+from compress.errors import InputError
 from compress.models.zoo import CheckpointModel, ModelSpec, PretrainedModel
 from compress.net import Net
 from compress.stages.base import Context, Plan, Stage
@@ -199,15 +199,12 @@ class TeacherLoss:
         bf16: bool = False,
         keep: bool = False,
     ) -> None:
-        from compress.ops.fold import fold_batchnorm
+        from compress.ops.fold import folded
 
         self.temperature, self.alpha, self.labels = temperature, alpha, labels
         self.bf16, self.keep = bf16, keep
         self.preprocess = teacher.preprocess
-        try:
-            self.module = fold_batchnorm(teacher.module, teacher.example())
-        except CompressError:  # a net that cannot be folded teaches as well, only slower
-            self.module = teacher.module.eval()
+        self.module = folded(teacher.module, teacher.example())
         self.known: dict[bytes, Tensor] = {}
 
     def __call__(self, logits: Tensor, soft_targets: Tensor, images: Tensor) -> Tensor:

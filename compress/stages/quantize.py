@@ -70,11 +70,11 @@ class Quantize(Stage):
         return Plan(notes=trial.notes(), skip=self._why_not(whole, trial), measured=True)
 
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
-        from compress.ops.fold import fold_batchnorm
+        from compress.ops.fold import folded
 
         if not plan.what:
             raise NoEffectError("quantize: the plan names no way to quantize")
-        net.module = fold_batchnorm(net.module, net.example())
+        net.module = folded(net.module, net.example())
         net.quant = Quant(self._images(ctx), plan.what["method"], tuple(plan.what["exclude"]))
         return net
 
@@ -155,10 +155,10 @@ class _Trial:
     """Int8 candidates of one net, each measured once and only when asked."""
 
     def __init__(self, net: Net, images: np.ndarray, ctx: Context) -> None:
-        from compress.ops.fold import fold_batchnorm
+        from compress.ops.fold import folded
 
         self.net, self.ctx, self.images = net, ctx, len(images)
-        self.int8 = Net(fold_batchnorm(net.module, net.example()), net.preprocess, net.labels, Quant(images))
+        self.int8 = Net(folded(net.module, net.example()), net.preprocess, net.labels, Quant(images))
         self.ratios: dict[_Part, Ratio] = {}
         self.drops: dict[_Part, dict[str, float]] = {}
         self._base: float | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import CompressError
-from compress.ops.fold import conv_bn_pairs, fold_batchnorm
+from compress.ops.fold import conv_bn_pairs, fold_batchnorm, folded
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -145,6 +145,16 @@ class Standardised(nn.Conv2d):
 def test_wrong_fold_is_refused() -> None:
     with pytest.raises(CompressError, match="folding batch norms changed"):
         fold_batchnorm(shake(nn.Sequential(Standardised(3, 8, 3), nn.BatchNorm2d(8))), EXAMPLE)
+
+
+def test_where_a_fold_is_refused_a_copy_is_as_right() -> None:
+    net = shake(nn.Sequential(Standardised(3, 8, 3), nn.BatchNorm2d(8))).train()
+    copied = folded(net, EXAMPLE)
+    assert norms(copied) == 1
+    assert copied is not net
+    assert net.training
+    assert not copied.training
+    assert_equal_outputs(net, copied, torch.randn(2, 3, 16, 16))
 
 
 def test_grouped_and_affineless() -> None:

@@ -15,6 +15,7 @@ from tinynet import TorchBench
 from torch import nn
 
 from compress.data.images import ImageSet
+from compress.errors import CompressError
 from compress.net import Net, Quant
 from compress.ops.fakequant import fake_quantized
 from compress.ops.fold import fold_batchnorm
@@ -24,6 +25,7 @@ from compress.runtimes.deploy import export_net
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.stages.base import Context, Plan, Ratio
 from compress.stages.quantize import Quantize
+from compress.stages.training import train_net
 
 pytest.importorskip("onnxruntime")
 _RUNTIME = OnnxRuntime()
@@ -83,6 +85,48 @@ def test_fake_quantised_net_predicts_as_the_exported_one(
     assert (got.argmax(1) == want.argmax(1)).mean() > 0.95
     # Both lie about as far from float; ONNX Runtime also quantises the sums between the layers.
     assert 0 < np.abs(got - floats).mean() < 3 * np.abs(want - floats).mean()
+    assert np.abs(got - want).mean() < 1.5 * np.abs(want - floats).mean()
+
+
+class Unit(nn.Conv2d):
+    """Divides its filters by their norms, so that no scale can be folded into them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight / self.weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def with_unit_stem(net: Net) -> Net:
+    """The same function, with a stem whose batch norm cannot be folded."""
+    conv, norm = net.module.stem[:2]
+    unit = Unit(3, 16, 3, padding=1, bias=False)
+    unit.load_state_dict(conv.state_dict())
+    norms = conv.weight.detach().flatten(1).norm(dim=1)
+    norm.running_mean /= norms
+    norm.running_var /= norms**2
+    net.module.stem[0] = unit
+    return net
+
+
+def test_a_net_whose_norms_cannot_be_folded_is_int8_as_well(learned_net: Net, ort: Context) -> None:
+    net = with_unit_stem(learned_net)
+    with pytest.raises(CompressError, match="folding batch norms changed"):
+        fold_batchnorm(net.module, net.example())
+    stage = Quantize(samples=64, mode="static", fallback=False)
+    plan = stage.plan(net, ort)
+    assert plan.skip is None
+    int8 = stage.apply(net.copy(), plan, ort)
+    train_net(int8, ort, epochs=2)
+    x = inputs(net, ort.tune.images)
+    fake = copy.deepcopy(int8.module)
+    with torch.no_grad():
+        floats = int8.module(x).numpy()
+        with fake_quantized(fake, inputs(net, int8.quant.images)):
+            want = fake(x).numpy()
+    got = ort.bench.load(int8)(ort.tune.images)
+    assert (got.argmax(1) == ort.tune.targets).mean() > 0.85
+    assert (got.argmax(1) == want.argmax(1)).mean() > 0.95
+    assert 0 < np.abs(got - floats).mean() < 0.1 * np.abs(floats).mean()
     assert np.abs(got - want).mean() < 1.5 * np.abs(want - floats).mean()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -108,11 +108,12 @@ class Decompose(Stage):
     def apply(self, net: Net, plan: Plan, ctx: Context) -> Net:
         from compress.ops.batchnorm import reestimate
         from compress.stages.training import train_net
+        from compress.training.batch import mixed_batches
 
         if not plan.what:
             raise NoEffectError("decompose: the plan names no layer to factorise")
         _factorise_all(net.module, plan.what)
-        reestimate(net.module, _batches(net, ctx))
+        reestimate(net.module, mixed_batches(ctx.calib, net.preprocess))
         if self.epochs:
             train_net(net, ctx, epochs=self.epochs, lr=self.lr, name="decompose")
         return net
@@ -221,16 +222,6 @@ def _factorise_all(module: nn.Module, what: dict[str, list[int]]) -> None:
 
     for name, ranks in what.items():
         replace(module, name, factorise(module.get_submodule(name), ranks))
-
-
-def _batches(net: Net, ctx: Context, size: int = 64) -> Iterator[Tensor]:
-    import torch
-
-    from compress.training.batch import inputs
-
-    for start in range(0, len(ctx.calib), size):
-        images = torch.from_numpy(ctx.calib.images[start : start + size])
-        yield inputs(images.permute(0, 3, 1, 2), net.preprocess)
 
 
 def _times(ratio: Ratio) -> str:

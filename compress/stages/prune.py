@@ -141,13 +141,14 @@ class Prune(Stage):
         from compress.ops.channels import remove_channels
         from compress.ops.flops import count_macs
         from compress.stages.training import train_net
+        from compress.training.batch import mixed_batches
 
         steps: list[dict[str, int]] = plan.what.get("widths", [])
         macs = before = count_macs(net.module, net.example())
         for i, widths in enumerate(steps):
             remove_channels(net.module, net.example(), self._choose(net, widths, ctx))
             _check_widths(net.module, widths)
-            reestimate(net.module, (images for images, _ in _batches(net, ctx.calib, 128)))
+            reestimate(net.module, mixed_batches(ctx.calib, net.preprocess))
             fewer = count_macs(net.module, net.example())
             ctx.log(f"prune: step {i + 1} of {len(steps)}: MACs {macs / 1e6:.2f} M -> {fewer / 1e6:.2f} M")
             macs = fewer

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from torch import Tensor
 
+    from compress.data.images import ImageSet
     from compress.net import Preprocess
 
 
@@ -25,6 +28,22 @@ def inputs(images: Tensor, preprocess: Preprocess, channels_last: bool = False) 
     x = preprocess.normalise(images)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return x.contiguous(memory_format=layout)
+
+
+def mixed_batches(data: ImageSet, preprocess: Preprocess, size: int = 128) -> Iterator[Tensor]:
+    """All of ``data`` as inputs, in equal batches of at most ``size`` with a share of every class in each.
+
+    For the statistics of batch norms: images lie class by class, and batches in that order would each be
+    normalised by a few classes alone, as the net never is when it predicts.
+    """
+    import numpy as np
+    import torch
+
+    by_class = np.argsort(data.targets, kind="stable")
+    count = -(-len(data) // size)
+    for i in range(count):
+        images = torch.from_numpy(data.images[np.sort(by_class[i::count])])
+        yield inputs(images.permute(0, 3, 1, 2), preprocess)
 
 
 def mix(

@@ -119,14 +119,13 @@ class OneShot(Measuring):
 
     def _batches(self, preprocess: Preprocess) -> list[Tensor]:
         """Train images, drawn, as they reach a net."""
-        import torch
+        import numpy as np
 
-        from compress.training.batch import inputs
+        from compress.training.batch import mixed_batches
 
         data = self._train_images(preprocess.size)
         picked = random.Random(self.spec.seed).sample(range(len(data)), min(_IMAGES, len(data)))
-        images = torch.from_numpy(data.images[sorted(picked)]).permute(0, 3, 1, 2)
-        return [inputs(batch, preprocess) for batch in torch.split(images, _BATCH)]
+        return list(mixed_batches(data.take(np.array(sorted(picked))), preprocess, _BATCH))
 
 
 def sandwich(shared: Supernet, data: ImageSet, train: TrainSpec, subnets: int) -> LossFn:

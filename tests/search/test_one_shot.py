@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from fast_objective import Fast, loop, study_spec
-from tinynet import TINY_FILE, tiny_net
+from tinynet import DIGITS, TINY_FILE, digits, tiny_net
 
 from compress import Recipe
 from compress.__main__ import main as compress
+from compress.data.images import ImageSet
 from compress.errors import CompressError, InputError
+from compress.store import Store
 from search import command, finals
 from search.__main__ import main
 from search.candidate import Candidate
 from search.choose import choices
+from search.one_shot import OneShot
 from search.records import front
 from search.spec import OneShotSpec, StudySpec, as_one_shot
 from search.storage import open_study
@@ -70,6 +75,22 @@ def test_a_study_on_digits_ends_with_a_net_that_goes_through_the_chain(
     again = capsys.readouterr().out
     assert "training a supernet" not in again
     assert "finalist" not in again
+
+
+class _ClassByClass(OneShot):
+    """Train images as folders have them, each as bright as its class says."""
+
+    def _train_images(self, size: int) -> ImageSet:
+        data = digits(0, 200)
+        data = data.take(np.argsort(data.targets, kind="stable"))
+        labels = np.zeros_like(data.images) + data.targets.astype(np.uint8)[:, None, None, None]
+        return replace(data, images=labels)
+
+
+def test_statistics_of_a_subnet_are_taken_over_batches_of_all_classes(tmp_path: Path) -> None:
+    batches = _ClassByClass(study_spec(one_shot={}), Store(tmp_path))._batches(DIGITS)
+    assert [len(batch) for batch in batches] == [50, 50, 50, 50]
+    assert all(len(batch.unique()) == 10 for batch in batches)
 
 
 class _Finishing(Fast):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.contents import contents
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, told
 from compress.spec import Spec, digest
 from compress.store import source_digest
 
@@ -105,10 +105,9 @@ def _own(model: nn.Module | Net, splits: Splits) -> Net:
     try:
         with torch.no_grad():
             given = net.module.eval()(net.example(2))
-    except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).splitlines()[0]
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # a ViT asserts its size
         raise InputError(
-            f"model: cannot take a 2 x 3 x {size} x {size} input, three channels (RGB): {first}"
+            f"model: cannot take a 2 x 3 x {size} x {size} input, three channels (RGB): {told(error)}"
         ) from error
     shape = tuple(given.shape) if isinstance(given, torch.Tensor) else f"a {_named(given)}"
     if shape != (2, len(labels)):

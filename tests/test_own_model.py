@@ -79,6 +79,14 @@ class _Decides(_Twice):
         return super().forward(x if x.mean() > 0 else -x)
 
 
+class _Asserts(_Twice):
+    """As torchvision's ViT, which takes images of one size alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.shape[-1] == 24, "Wrong image height!")
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -86,6 +94,7 @@ class _Decides(_Twice):
         (_Decides(), r"^model: cannot be exported .*test_own_model.py:\d+: return .*; its forward must .*if"),
         (_Twice(3), r"gives \(2, 3\) for 2 images, expected \(2, 2\)"),
         (nn.Conv2d(1, 2, 3), r"cannot take a 2 x 3 x 16 x 16 input, three channels \(RGB\)"),
+        (_Asserts(), r"cannot take a 2 x 3 x 16 x 16 input, .*: AssertionError: Wrong image height!$"),
         ("resnet", r"expected a torch\.nn\.Module or a Net, found str$"),
         (_Twice, r"found _Twice \(the class itself: make one\)"),
         (Net(_Twice(), Preprocess(24), ("0", "1")), "images of side 24"),

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from compress.errors import InputError, NoEffectError
+from compress.errors import InputError, NoEffectError, told
 from compress.net import Net
 from compress.stages.base import Context, Plan, Stage
 from compress.stages.training import default_lr, train_net
@@ -57,6 +57,5 @@ def _try(net: Net, size: int) -> None:
     try:
         with torch.no_grad():
             net.module.eval()(torch.zeros(2, 3, size, size))
-    except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"resize: the net cannot take images of side {size}: {first}") from error
+    except (RuntimeError, ValueError, AssertionError) as error:  # a ViT asserts its size
+        raise InputError(f"resize: the net cannot take images of side {size}: {told(error)}") from error

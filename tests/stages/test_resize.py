@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tinynet import TinyNet, make_context
 from torch import Tensor, nn
 
@@ -65,6 +66,26 @@ def test_a_net_made_for_one_size_is_named_before_any_training(ctx: Context) -> N
         nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)), ctx.baseline.preprocess, ctx.train.labels
     )
     with pytest.raises(InputError, match="resize: the net cannot take images of side 12"):
+        Resize(size=12).plan(net, ctx)
+
+
+class Asserts(TinyNet):
+    """As torchvision's ViT; ``said`` is empty where somebody's own net gives no reason."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._assert(x.shape[-1] == 16, self.said)
+        y: Tensor = super().forward(x)
+        return y
+
+
+@pytest.mark.parametrize("said", ["Wrong image height!", ""])
+def test_a_net_that_asserts_its_size_is_named_as_well(ctx: Context, said: str) -> None:
+    net = Net(Asserts(said), ctx.baseline.preprocess, ctx.train.labels)
+    with pytest.raises(InputError, match=f"cannot take images of side 12: AssertionError.*{said}$"):
         Resize(size=12).plan(net, ctx)
 
 

@@ -61,7 +61,7 @@ class Distill(Stage):
         None,
         ge=1,
         description="Augmented versions of train to cycle through: the teacher sees each once, which is "
-        "faster; fresh ones every epoch if left out.",
+        "faster; the recipe's if left out.",
     )
     student: ModelSpec | None = Field(None, description="A fresh net to train instead of the net as it is.")
 
@@ -94,13 +94,14 @@ class Distill(Stage):
         if compared not in plan.notes:  # which are in the log already
             ctx.log(f"distill: {compared}")
         student = net if self.student is None else self._fresh(net, ctx)
+        views = self.views or ctx.train_spec.views
         loss = TeacherLoss(
             teacher,
             self.temperature,
             self.alpha,
             loss_of(ctx.train_spec, ctx.train, use_device(ctx.train_spec)),
             bf16=use_bf16_forward(ctx.train_spec),
-            keep=bool(self.views),
+            keep=bool(views),
         )
         train_net(
             student,
@@ -110,7 +111,7 @@ class Distill(Stage):
             loss=loss,
             name="distill",
             mixup=self.mixup,
-            views=self.views,
+            views=views,
         )
         return student
 

@@ -210,6 +210,23 @@ def test_views_teach_the_same_and_ask_the_teacher_less(learned_ctx: Context) -> 
     assert same(*results)
 
 
+@pytest.mark.parametrize(("views", "asked"), [(None, 6), (2, 12)])
+def test_views_left_out_are_those_of_the_recipe(
+    learned_ctx: Context, monkeypatch: pytest.MonkeyPatch, views: int | None, asked: int
+) -> None:
+    calls: list[int] = []
+    logits = TeacherLoss.logits
+
+    def counted(self: TeacherLoss, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return logits(self, images)
+
+    monkeypatch.setattr(TeacherLoss, "logits", counted)
+    ctx = replace(learned_ctx, train_spec=learned_ctx.train_spec.changed(views=1))
+    Distill(epochs=3, views=views).apply(tiny_net(seed=1), Plan(), ctx)
+    assert len(calls) == asked  # 6 batches a view
+
+
 def test_the_previous_net_is_a_teacher_of_itself(learned_net: Net, learned_ctx: Context) -> None:
     lines: list[str] = []
     stage = Distill(teacher="previous", epochs=1, lr=0.01, alpha=1.0)

@@ -23,7 +23,9 @@ def scores(
 ) -> dict[str, Tensor]:
     """One score for each removable channel, by group name; each group's mean is 1 (but for ``lamp``).
 
-    All layers of a group that read or write a channel count, by torch-pruning's group importances.
+    What counts, by torch-pruning's group importances: the convolutions and linears of a group that read or
+    write a channel, by their weights, and its layer norms; by magnitude (all kinds but ``group_taylor``) its
+    batch norms and depthwise convolutions, too.
 
     Args:
         kind: ``l1``, ``l2`` (Li et al. 2017, https://arxiv.org/abs/1608.08710), ``lamp`` (Lee et al.

@@ -28,17 +28,19 @@ _BATCH = 32
 class Deployed(nn.Module):
     """uint8 N x H x W x 3 to N x C logits: layout and normalisation are part of what is exported."""
 
-    mean: Tensor
-    scale: Tensor
+    # Exported tensors are named like these, and those of a net's own ``mean()`` like the operation
+    pixel_mean: Tensor
+    pixel_scale: Tensor
 
     def __init__(self, module: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         self.module = module
-        self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255.0)
-        self.register_buffer("scale", 1.0 / (torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255.0))
+        self.register_buffer("pixel_mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("pixel_scale", 1.0 / (torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.module((images.permute(0, 3, 1, 2).float() - self.mean) * self.scale)
+        pixels = images.permute(0, 3, 1, 2).float()
+        logits: Tensor = self.module((pixels - self.pixel_mean) * self.pixel_scale)
         return logits
 
 

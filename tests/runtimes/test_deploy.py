@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from compress.errors import CompressError
+from compress.net import Net, Preprocess
 from compress.runtimes.deploy import AGREEMENT, TOLERANCE, Parity, compare, eager_logits, export_net, parity
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 
@@ -57,3 +58,23 @@ def test_what_counts_as_agreement():
     rounded = {**base, "int8": True, "agreement": 0.5, "max_difference": 3.0}
     assert Parity(**rounded).ok
     assert not Parity(**{**rounded, "max_difference": float("nan")}).ok
+
+
+class Standardised(nn.Conv2d):
+    """Normalises its own weight (Qiao et al. 2019): what it computes of weights alone is named as the
+    operation, ``mean``, and becomes a tensor of the file like any other."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def test_a_net_whose_own_tensors_are_called_as_those_of_the_normalisation_is_exported(tmp_path, pictures):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        Standardised(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+    net = Net(module.eval(), Preprocess(32), ("a", "b", "c"))
+    artifact = export_net(net, OnnxRuntime(), tmp_path / "a")
+    got = OnnxRuntime().load(artifact, batch=None)(pictures)
+    assert np.allclose(got, eager_logits(net, pictures), atol=1e-4)

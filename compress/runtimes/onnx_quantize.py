@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
 from compress.ops.ranges import METHODS
-from compress.runtimes.onnx_export import INPUT, SCOPES, first_line, quiet, to_onnx
+from compress.runtimes.onnx_export import INPUT, first_line, quiet, to_onnx
+from compress.runtimes.onnx_float_nodes import float_nodes
 from compress.runtimes.onnx_ranges import clipped_ranges
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from compress.net import Quant
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _BATCH = 16
 
 
@@ -35,8 +35,9 @@ def to_int8_onnx(model: nn.Module, example: Tensor, quant: Quant) -> onnx.ModelP
     """``to_onnx`` with quantize and dequantize nodes around what runs as int8.
 
     Activations are uint8, asymmetric: x86 kernels want them unsigned, and a ReLU then costs nothing.
-    What comes before the first weighted layer (layout, normalisation) and what lies in the modules
-    of ``quant.exclude`` stays float.
+    What comes before the first weighted layer (layout, normalisation) stays float, and with
+    ``quant.exclude`` what lies in these modules and what loses its int8 neighbours by that; see
+    ``float_nodes``.
 
     Raises:
         CompressError: the model cannot be exported, or ONNX Runtime cannot quantise it.
@@ -79,7 +80,7 @@ def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
                 reduce_range=_lacks_vnni(),
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
-                nodes_to_exclude=[*_before_weights(proto), *_inside(proto, quant.exclude)],
+                nodes_to_exclude=float_nodes(proto, quant.exclude),
                 calibrate_method=q.CalibrationMethod.MinMax,
                 extra_options=options,
             )
@@ -120,29 +121,6 @@ def _reader(images: np.ndarray) -> Any:
             return next(self.left, None)
 
     return Reader()
-
-
-def _before_weights(proto: onnx.ModelProto) -> list[str]:
-    """Names of the nodes with no weighted layer upstream; weighted ones themselves not."""
-    after: set[str] = set()  # values with a weighted layer upstream
-    before = []
-    for node in proto.graph.node:  # in topological order
-        if node.op_type in _WEIGHTED or any(name in after for name in node.input):
-            after.update(node.output)
-        else:
-            before.append(node.name)
-    return before
-
-
-def _inside(proto: onnx.ModelProto, exclude: tuple[str, ...]) -> list[str]:
-    """Names of the nodes that come from the modules ``exclude`` or from modules inside them."""
-    wanted = set(exclude)
-    names = []
-    for node in proto.graph.node:
-        scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "")
-        if wanted & set(scopes.split(",")):
-            names.append(node.name)
-    return names
 
 
 def _lacks_vnni() -> bool:

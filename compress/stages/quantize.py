@@ -33,8 +33,9 @@ class Quantize(Stage):
 
     ``auto`` takes the whole net if that is faster than fp32 and keeps the F1 on tune; else it tries the
     other range methods, then parts of the net (squeeze-and-excitation and heads in float; pointwise
-    convs only), and takes the fastest that keeps it. ``static`` tries the whole net with ``method``
-    alone. What does not pay is skipped, with the figures.
+    convs only; sums, pools and products are int8 only between int8 layers), and takes the fastest that
+    keeps it. ``static`` tries the whole net with ``method`` alone. What does not pay is skipped, with the
+    figures.
     """
 
     kind: Literal["quantize"] = "quantize"
@@ -97,7 +98,8 @@ class Quantize(Stage):
         """The whole net, then the parts worth a try, without repetitions.
 
         Squeeze-and-excitation and heads work on 1 x 1 maps, where quantising costs more than it saves;
-        depthwise convs gain least from int8, pointwise ones most.
+        depthwise convs gain least from int8, pointwise ones most. A part names layers; what has no weights
+        goes by its neighbours at export, so a block that is left out is float with its pool and product.
 
         Raises:
             InputError: ``exclude`` names no module of the net, or leaves nothing.

@@ -26,7 +26,6 @@ _FUSING = ("conv", "linear", "add", "pool")  # kinds of kernels that also do wha
 def profile(runtime: OnnxRuntime, artifact: Artifact, image: np.ndarray, runs: int) -> Layers:
     """See ``compress.runtimes.profiling.profile``."""
     import onnx
-    import onnxruntime as ort
 
     from compress.runtimes.onnx_export import INPUT, OUTPUT
 
@@ -36,7 +35,7 @@ def profile(runtime: OnnxRuntime, artifact: Artifact, image: np.ndarray, runs: i
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = runtime.session(file, options)
         for _ in range(WARM_UP + runs):
             session.run([OUTPUT], {INPUT: image})
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -21,7 +21,7 @@ _METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Which layers are int8: words for a person, and the names of those left in float."""
 
     words: str
@@ -51,7 +51,7 @@ class Quantize(Stage):
             return Plan(skip=f"{ctx.bench.runtime} runs no int8")
         if net.quant is not None:
             return Plan(skip="the net is int8 already")
-        whole, *parts = self._parts(net)
+        whole, *parts = self.parts(net)
         trial = _Trial(net, self._images(ctx), ctx)
         methods: tuple[Method, ...] = (self.method,)
         if self.mode == "auto":
@@ -94,7 +94,7 @@ class Quantize(Stage):
         more = sorted(itertools.islice(fresh, lacking))
         return np.concatenate([images, ctx.train.images[np.array(more, dtype=np.int64)]])
 
-    def _parts(self, net: Net) -> list[_Part]:
+    def parts(self, net: Net) -> list[Part]:
         """The whole net, then the parts worth a try, without repetitions.
 
         Squeeze-and-excitation and heads work on 1 x 1 maps, where quantising costs more than it saves;
@@ -118,25 +118,25 @@ class Quantize(Stage):
         if not calls:
             raise InputError("quantize: exclude leaves no conv or linear to quantize")
 
-        def without(words: str, left: list[str]) -> _Part:
-            return _Part(words, tuple(dict.fromkeys((*self.exclude, *left))))
+        def without(words: str, left: list[str]) -> Part:
+            return Part(words, tuple(dict.fromkeys((*self.exclude, *left))))
 
         on_maps = {c.name for c in calls if len(c.shape) == 4 and c.shape[-2:] != (1, 1)}
         pointwise = {n for n in on_maps if _is_pointwise(net.module.get_submodule(n))}
-        parts = [_Part("the whole net", self.exclude)]
+        parts = [Part("the whole net", self.exclude)]
         for words, kept in (("all but heads and squeezes", on_maps), ("pointwise convs alone", pointwise)):
             part = without(words, [c.name for c in calls if c.name not in kept])
             if kept and part.exclude not in [p.exclude for p in parts]:
                 parts.append(part)
         return parts
 
-    def _chosen(self, part: _Part, method: Method, trial: _Trial, but: str = "") -> Plan:
+    def _chosen(self, part: Part, method: Method, trial: _Trial, but: str = "") -> Plan:
         head = f"int8 for {part.words}, {method} ranges" + (f": {but}" if but else "")
         what = {"method": method, "exclude": list(part.exclude)}
         cut = () if trial.images >= self.samples else (f"calibrated on {trial.images} images: all of train",)
         return Plan(what=what, notes=(head, *cut, *trial.notes()), measured=True)
 
-    def _why_not(self, whole: _Part, trial: _Trial) -> str:
+    def _why_not(self, whole: Part, trial: _Trial) -> str:
         runtime = trial.ctx.bench.runtime
         ratios = {part.words: ratio for part, ratio in trial.ratios.items() if not ratio.faster}
         slow = ""
@@ -161,8 +161,8 @@ class _Trial:
 
         self.net, self.ctx, self.images = net, ctx, len(images)
         self.int8 = Net(folded(net.module, net.example()), net.preprocess, net.labels, Quant(images))
-        self.ratios: dict[_Part, Ratio] = {}
-        self.drops: dict[_Part, dict[str, float]] = {}
+        self.ratios: dict[Part, Ratio] = {}
+        self.drops: dict[Part, dict[str, float]] = {}
         self._base: float | None = None
 
     @property
@@ -172,17 +172,17 @@ class _Trial:
             self._base = self.ctx.bench.f1(self.net, self.ctx.tune)
         return self._base
 
-    def candidate(self, part: _Part, method: str) -> Net:
+    def candidate(self, part: Part, method: str) -> Net:
         assert self.int8.quant is not None
         return replace(self.int8, quant=replace(self.int8.quant, method=method, exclude=part.exclude))
 
-    def ratio(self, part: _Part) -> Ratio:
+    def ratio(self, part: Part) -> Ratio:
         """Time against fp32 (how ranges are taken does not change it)."""
         if part not in self.ratios:
             self.ratios[part] = self.ctx.bench.ratio(self.candidate(part, "minmax"), self.net)
         return self.ratios[part]
 
-    def drop(self, part: _Part, method: str) -> float:
+    def drop(self, part: Part, method: str) -> float:
         """F1 lost on tune; below 0 if int8 is better."""
         drops = self.drops.setdefault(part, {})
         if method not in drops:

@@ -125,7 +125,7 @@ def parts(net, pictures):
     """The float graph, and by each part's words its int8 graph."""
     model, example = Deployed(net.module, net.preprocess), torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     made = {}
-    for part in Quantize()._parts(net):
+    for part in Quantize().parts(net):
         exclude = tuple(f"module.{name}" for name in part.exclude)
         made[part.words] = to_int8_onnx(model, example, Quant(pictures, exclude=exclude)).graph
     return to_onnx(model, example).graph, made
@@ -191,7 +191,7 @@ def test_the_whole_net_is_quantised_as_ever(parts):
 
 
 def test_parts_predict_as_their_float_net(net, pictures, tmp_path):
-    for i, part in enumerate(Quantize()._parts(net)[1:]):
+    for i, part in enumerate(Quantize().parts(net)[1:]):
         int8 = net.copy()
         int8.quant = Quant(pictures, exclude=part.exclude)
         found = parity(int8, OnnxRuntime(), export_net(int8, OnnxRuntime(), tmp_path / str(i)), pictures)

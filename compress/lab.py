@@ -24,6 +24,7 @@ from compress.inputs import (
     splits_of,
 )
 from compress.measure.machine import machine
+from compress.ops.cpu import weight_top
 from compress.outside import Outside
 from compress.scoring import Scorer
 from compress.spec import digest
@@ -108,6 +109,7 @@ class Lab:
             recipe.train.canonical(),
             recipe.seed,
             versions(),
+            *([weight_top()] if backbone.quant is not None else []),  # as this machine trains int8
         )
         calib = splits.train.take(np.array(sorted(picked)))
         files = recipe.data if data is None else None  # one's own images have none

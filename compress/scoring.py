@@ -20,6 +20,7 @@ from compress.measure.machine import machine
 from compress.measure.quality import Quality, evaluate
 from compress.measure.score import Metric
 from compress.measure.sections import bound
+from compress.ops.cpu import weight_top
 from compress.outside import Outside
 from compress.ratio import Ratio
 from compress.runtimes.base import MANIFEST, Artifact, Runtime
@@ -170,7 +171,8 @@ class Scorer:
         Measurements are stored by artifact, runtime, photos, machine, versions and the code that measures,
         so that the same run gives the same numbers again.
         """
-        key = digest(key, self.spec.canonical(), self._export_code(), self.may_decode_fast)
+        levels = weight_top() if net.quant is not None else None  # as this machine exports them
+        key = digest(key, self.spec.canonical(), self._export_code(), self.may_decode_fast, levels)
         artifact = self._artifact(net, key)
         others = [self.baseline.key if self.baseline else None, parent.key if parent else None]
         compared = [self.metric.time, self.outside.key if self.outside else None]

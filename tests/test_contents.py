@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ from compress.models.checkpoint import save_net
 from compress.models.zoo import CheckpointModel
 from compress.net import Net, Preprocess, Quant
 from compress.recipe import Recipe
+from compress.runtimes.onnxruntime_runtime import OnnxRuntime
+from compress.scoring import Scorer
+from compress.stages.base import Plan
+from compress.stages.finetune import Finetune
 from compress.store import Store
 from compress.train import TrainSpec
 
@@ -232,6 +237,34 @@ def test_what_deployment_adds_counts() -> None:
     nets += [Net(own(), Preprocess(size), nets[0].labels) for size in (8, 16)]
     assert len({fingerprint(net) for net in nets}) == len(nets)
     assert fingerprint(int8(8)) == fingerprint(int8(8).copy()) == fingerprint(nets[0])
+
+
+def test_an_int8_net_counts_by_the_levels_that_its_weights_have_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines that share a store, one of them without VNNI: what int8 is exported and trained differs."""
+    keys: dict[str, list[str]] = {"int8": [], "float": []}
+
+    def exported(scorer: Scorer, net: Net, key: str) -> None:
+        keys["float" if net.quant is None else "int8"].append(key)
+        raise InterruptedError
+
+    monkeypatch.setattr(Scorer, "_artifact", exported)
+    monkeypatch.setattr("compress.ops.cpu.platform", SimpleNamespace(machine=lambda: "x86_64"))
+    recipe = Recipe(name="x", data=DigitsData(image_size=8), train=TrainSpec(epochs=0), runtime=OnnxRuntime())
+    for flags in ({"avx2"}, {"avx2", "avx_vnni"}, {"avx2"}):
+        monkeypatch.setattr("compress.ops.cpu.cpu_flags", lambda flags=flags: frozenset(flags))
+        for net in (int8(8), own()):
+            lab = Lab.start(recipe, model=net, store=Store(tmp_path), log=lambda line: None)
+            lab.measure_in_runtime_of(lab.backbone)
+            kind = "float" if lab.backbone.quant is None else "int8"
+            keys[kind] += [lab.base_key, lab.stage_key(Finetune(), lab.base_key, Plan())]
+            with pytest.raises(InterruptedError):
+                lab.measuring.score(lab.backbone, "made elsewhere", None)
+    first, second, third = (keys["int8"][i : i + 3] for i in (0, 3, 6))
+    assert first == third
+    assert not set(first) & set(second)
+    assert keys["float"][:3] == keys["float"][3:6] == keys["float"][6:]
 
 
 def test_a_checkpoint_counts_by_all_of_its_net(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from compress.ops.cpu import cpu_flags as cpu_flags
+from compress.ops.cpu import cpuinfo as _cpuinfo
 from compress.spec import digest
 
 _PACKAGES = (
@@ -62,15 +64,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-@cache
-def cpu_flags() -> frozenset[str]:
-    """Instruction sets as Linux names them; empty elsewhere."""
-    for key, value in _cpuinfo():
-        if key in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
-
-
 def _cpu_model() -> str:
     """The name alone can hide the generation (``AMD EPYC`` on many clouds): family and model follow it. ARM's
     kernels say no name: it is the board's, if that is known, and the numbers of its kinds of cores follow."""
@@ -100,16 +93,6 @@ def _apple() -> str | None:
         return None
     done = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
     return done.stdout.strip() or None
-
-
-def _cpuinfo() -> list[tuple[str, str]]:
-    if not sys.platform.startswith("linux"):
-        return []
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    return [(k.strip(), v.strip()) for k, _, v in (line.partition(":") for line in lines) if v]
 
 
 def package_version(package: str) -> str | None:

@@ -2,8 +2,9 @@
 
 Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference, CVPR 2018. Weights: int8, symmetric, one scale per output channel, taken from the current
-weight at every forward. Inputs of each Conv2d and Linear: uint8, asymmetric, one scale per tensor,
-from calibration and then moving averages while training.
+weight at every forward, in as many levels as an export on this machine gives them. Inputs of each Conv2d
+and Linear: uint8, asymmetric, one scale per tensor, from calibration and then moving averages while
+training.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from compress.ops.cpu import weight_top
 from compress.ops.ranges import METHODS, Histogram, keep
 from compress.ops.surgery import is_under
 
@@ -23,12 +25,13 @@ _CHILD = "input_fake_quant"
 _TINY = torch.finfo(torch.float32).tiny
 
 
-def quantise_weight(weight: Tensor) -> Tensor:
-    """``weight`` (out first) rounded to 255 levels in [-amax, amax] of each output channel."""
+def quantise_weight(weight: Tensor, top: int = 127) -> Tensor:
+    """``weight`` (out first) rounded to the levels -``top`` to ``top``, which span each output channel's
+    [-amax, amax]."""
     values = weight.float()
-    scale = (values.detach().abs().flatten(1).amax(1) / 127).clamp_min(_TINY)
+    scale = (values.detach().abs().flatten(1).amax(1) / top).clamp_min(_TINY)
     zero = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(values, scale, zero, 0, -127, 127).to(weight.dtype)
+    return torch.fake_quantize_per_channel_affine(values, scale, zero, 0, -top, top).to(weight.dtype)
 
 
 def quantise_input(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -43,8 +46,12 @@ def quantise_input(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 class _WeightQuant(nn.Module):
+    def __init__(self, top: int) -> None:
+        super().__init__()
+        self.top = top
+
     def forward(self, weight: Tensor) -> Tensor:
-        return quantise_weight(weight)
+        return quantise_weight(weight, self.top)
 
 
 class InputQuant(nn.Module):
@@ -92,6 +99,8 @@ def fake_quantized(
 ) -> Iterator[None]:
     """Inside, every Conv2d and Linear of ``module`` computes with fake-quantised weight and input.
 
+    Weights have the levels that an export on this machine gives them; see ``compress.ops.cpu``.
+
     Outside it is the plain float module again, with the weights as trained: the same Parameter
     objects, no hook, child or parametrization left, also after an exception. Inside, a weight's name
     in the state_dict is ``<layer>.parametrizations.weight.original``.
@@ -122,13 +131,14 @@ def fake_quantized(
 
     quants = _calibrated(module, layers, calibration, method)
     device = next(module.parameters()).device
+    top = weight_top()
     hooks = []
     try:
         for name, layer in layers.items():
             quants[name].train(layer.training).to(device)
             layer.add_module(_CHILD, quants[name])
             hooks.append(layer.register_forward_pre_hook(_quantise_first))
-            parametrize.register_parametrization(layer, "weight", _WeightQuant())
+            parametrize.register_parametrization(layer, "weight", _WeightQuant(top))
         yield
     finally:
         for hook in hooks:

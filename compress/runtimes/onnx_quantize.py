@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
+from compress.ops.cpu import weight_top
 from compress.ops.ranges import METHODS
 from compress.runtimes.onnx_export import INPUT, first_line, quiet, to_onnx
 from compress.runtimes.onnx_float_nodes import float_nodes
@@ -77,7 +77,7 @@ def _quantised(proto: onnx.ModelProto, quant: Quant) -> onnx.ModelProto:
                 _reader(quant.images),
                 quant_format=q.QuantFormat.QDQ,
                 per_channel=True,
-                reduce_range=_lacks_vnni(),
+                reduce_range=weight_top() < 127,  # then -64 to 64
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
                 nodes_to_exclude=float_nodes(proto, quant.exclude),
@@ -121,16 +121,6 @@ def _reader(images: np.ndarray) -> Any:
             return next(self.left, None)
 
     return Reader()
-
-
-def _lacks_vnni() -> bool:
-    """x86 without VNNI adds products of 8 bits in 16 and saturates: its weights get 7 bits."""
-    from compress.measure.machine import cpu_flags
-
-    flags = cpu_flags()
-    return (
-        platform.machine() in ("x86_64", "AMD64") and bool(flags) and not flags & {"avx512_vnni", "avx_vnni"}
-    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,14 @@ from torch.nn.utils import parametrizations
 
 from compress.ops.fakequant import fake_quantized, quantise_input, quantise_weight
 from compress.ops.ranges import BINS, Histogram, entropy_threshold, keep
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eight_bits() -> Iterator[None]:
+    """Whatever processor the tests run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compress.ops.fakequant.weight_top", lambda: 127)
+        yield
 
 
 def slow_weight(weight: list[list[float]]) -> list[list[float]]:
@@ -63,6 +72,13 @@ def test_input_is_the_slow_one(low: float, high: float, seed: int) -> None:
     assert off.sum() <= 2
     assert quantise_input(torch.zeros(1), torch.tensor(low), torch.tensor(high)).item() == 0
     assert len(np.unique(got)) <= 256
+
+
+def test_seven_bits_are_levels_from_minus_64_to_64() -> None:
+    weight = torch.linspace(-2, 2, 1001)[None]
+    got = quantise_weight(weight, 64)
+    assert len(got.unique()) == 129
+    torch.testing.assert_close(got, (weight * 32).round() / 32, rtol=0, atol=1e-6)
 
 
 def test_zero_channels_and_zero_ranges_stay_zero() -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from compress.ops.fakequant import fake_quantized
 from compress.ops.fold import fold_batchnorm
 from compress.ops.surgery import is_under, layer_calls
 from compress.runtimes.base import Artifact
-from compress.runtimes.deploy import export_net
+from compress.runtimes.deploy import Deployed, export_net
+from compress.runtimes.onnx_names import module_of
+from compress.runtimes.onnx_quantize import to_int8_onnx
 from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.stages.base import Context, Plan, Ratio
 from compress.stages.quantize import Quantize
@@ -128,6 +131,34 @@ def test_a_net_whose_norms_cannot_be_folded_is_int8_as_well(learned_net: Net, or
     assert (got.argmax(1) == want.argmax(1)).mean() > 0.95
     assert 0 < np.abs(got - floats).mean() < 0.1 * np.abs(floats).mean()
     assert np.abs(got - want).mean() < 1.5 * np.abs(want - floats).mean()
+
+
+@pytest.mark.parametrize(("flags", "top"), [({"avx2"}, 64), ({"avx2", "avx512_vnni"}, 127)])
+def test_training_as_int8_feels_the_weights_that_are_exported(
+    flags: set[str], top: int, learned_net: Net, ort: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On processors without VNNI weights have 7 bits."""
+    from onnx import numpy_helper
+
+    monkeypatch.setattr("compress.ops.cpu.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("compress.ops.cpu.platform", SimpleNamespace(machine=lambda: "x86_64"))
+    net = replace(learned_net, module=fold_batchnorm(learned_net.module, learned_net.example()))
+    layers = [call.name for call in layer_calls(net.module, net.example())]
+    with fake_quantized(net.module, inputs(net, ort.calib.images)):
+        felt = {name: net.module.get_submodule(name).weight.detach().numpy() for name in layers}
+
+    example = torch.zeros(1, *ort.calib.images.shape[1:], dtype=torch.uint8)
+    deployed = Deployed(net.module, net.preprocess)
+    graph = to_int8_onnx(deployed, example, Quant(ort.calib.images)).graph
+    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    weighted = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    assert {module_of(node) for node in weighted} == {f"module.{name}" for name in layers}
+    for node in weighted:
+        stored, scale = (values[name] for name in makers[node.input[1]].input[:2])
+        assert np.abs(stored.astype(int)).max() == top
+        exported = stored * scale.reshape(-1, *[1] * (stored.ndim - 1))
+        assert np.allclose(felt[module_of(node).removeprefix("module.")], exported, rtol=1e-5, atol=0)
 
 
 def test_exclude_names_reach_the_exported_graph(learned_net: Net, ort: Context, tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ class StudyFolder:
         path = root / spec.name
         with folders.held(path):  # as a run of that name does
             moved = back = None
-            if path.exists() and not _of(path, spec):
+            there = path.exists()  # not so after a kill between the two renames below
+            if not there or not _of(path, spec):
                 with _aside(path, spec) as back:
-                    moved = move_aside(path)
+                    moved = move_aside(path) if there else None
                     if back is not None:  # with its storage, so that a URL inside the folder is right again
                         back.rename(path)
             path.mkdir(parents=True, exist_ok=True)

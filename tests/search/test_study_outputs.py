@@ -224,6 +224,10 @@ def test_a_study_that_was_moved_aside_goes_on_where_it_was(
         command.run(spec)
     assert (here / "runs/fast").is_dir()
 
+    Path("runs/fast").rename("runs/fast.3")  # killed before the other was moved back
+    with StudyFolder.open(spec) as same:
+        assert (same.moved, same.back) == (None, Path("runs/fast.1"))
+
 
 def test_trials_that_are_gone_leave_no_nets_behind(here: Path) -> None:
     """Nor does a fine-tuned one, beside another best."""

@@ -34,8 +34,9 @@ class Quantize(Stage):
     ``auto`` takes the whole net if that is faster than fp32 and keeps the F1 on tune; else it tries the
     other range methods, then parts of the net (squeeze-and-excitation and heads in float; pointwise
     convs only; sums, pools and products are int8 only between int8 layers), and takes the fastest that
-    keeps it. ``static`` tries the whole net with ``method`` alone. What does not pay is skipped, with the
-    figures.
+    keeps it. ONNX Runtime runs a layer that is float in the file as int8 all the same where it lies between
+    int8 layers: F1 and time are of what it runs. ``static`` tries the whole net with ``method`` alone. What
+    does not pay is skipped, with the figures.
     """
 
     kind: Literal["quantize"] = "quantize"
@@ -43,7 +44,11 @@ class Quantize(Stage):
     method: Method = Field("minmax", description="How activation ranges are taken; auto starts with it.")
     samples: int = Field(128, ge=1, description="Calibration images, of train; all of it at most.")
     max_drop: float = Field(0.02, ge=0, le=1, description="Macro F1 on tune that int8 may lose.")
-    exclude: tuple[str, ...] = Field((), description="Modules always left in float, by dotted name.")
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="Modules always left in float, by dotted name; ONNX Runtime runs one between int8 layers "
+        "as int8 all the same.",
+    )
     fallback: bool = Field(True, description="false: quantize even if it does not pay; the gate decides.")
 
     def plan(self, net: Net, ctx: Context) -> Plan:

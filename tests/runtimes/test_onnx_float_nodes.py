@@ -197,15 +197,3 @@ def test_parts_predict_as_their_float_net(net, pictures, tmp_path):
         found = parity(int8, OnnxRuntime(), export_net(int8, OnnxRuntime(), tmp_path / str(i)), pictures)
         assert found.agreement >= 0.75
         assert 0 < found.max_difference < np.inf
-
-
-def test_what_is_left_in_float_runs_in_float(relu6_net, pictures, tmp_path):
-    """ONNX Runtime would make a layer between two int8 layers int8 as it loads the file."""
-    int8 = relu6_net.copy()
-    int8.quant = Quant(pictures, exclude=("1.layers.1",))
-    artifact = export_net(int8, OnnxRuntime(), tmp_path / "net")
-    options = OnnxRuntime().session_options(1)
-    options.optimized_model_filepath = str(tmp_path / "run.onnx")
-    OnnxRuntime().session(artifact.path / artifact.meta["file"], options)
-    found = collections.Counter(node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node)
-    assert (found["QLinearConv"], found["Conv"]) == (6, 1)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from tinynet import digits, tiny_net
+from torch import nn
 
 from compress.chain import run
 from compress.data.digits import DigitsData

@@ -16,8 +16,8 @@ from compress.report.html import Cell, Column
 from compress.report.marks import Figure
 from compress.report.photos import embedded
 from compress.report.shapes import factorised
-from compress.report.summary import headline, tiles
-from compress.report.tables import FIELDS, dropped, rows, verdict
+from compress.report.summary import counted, counts_whole_path, headline, tiles
+from compress.report.tables import FIELDS, TO_LABEL, dropped, rows, verdict
 
 
 def render(report: Mapping[str, Any], folder: Path) -> str:
@@ -45,7 +45,8 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         figures=drawn,
         cost="MACs" if report["metric"]["kind"] == "f1_macs" else "time",
         steps=[{**row, "verdict": verdict(row)} for row in steps],
-        table_of_steps=steps_table(steps),
+        counted=counted(report["metric"]),
+        table_of_steps=steps_table(steps, counts_whole_path(report["metric"])),
         effects=earned,
         ranks=_ranks(ranks),
         photo=lambda file: embedded(folder, file),
@@ -94,14 +95,19 @@ def _elsewhere(entry: Mapping[str, Any]) -> tuple[str, list[Column], list[html.R
     return elsewhere.title(entry), columns, lines, elsewhere.remarks(entry)
 
 
-def steps_table(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[html.Row]]:
-    """The table of steps for the page; the final model's row is marked."""
-    columns = [Column(f.name, text=i < 2, title=f.title) for i, f in enumerate(FIELDS)]
+def steps_table(steps: Sequence[Mapping[str, Any]], whole_path: bool) -> tuple[list[Column], list[html.Row]]:
+    """The table of steps for the page; the final model's row is marked.
+
+    The time from photo to label is there if ``whole_path``, as the score counts it: a tile has it anyway, and
+    the page is no wider than the other columns.
+    """
+    fields = [field for field in FIELDS if whole_path or field is not TO_LABEL]
+    columns = [Column(f.name, text=i < 2, title=f.title) for i, f in enumerate(fields)]
     final = [row for row in steps if row["kept"]][-1]  # labels may repeat
     lines = []
     for row in steps:
         style = "dropped" if dropped(row) else "final" if row is final else ""
-        lines.append(html.Row(tuple(Cell(f.text(row), html.key(f.value(row))) for f in FIELDS), style))
+        lines.append(html.Row(tuple(Cell(f.text(row), html.key(f.value(row))) for f in fields), style))
     return columns, lines
 
 

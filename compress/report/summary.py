@@ -24,7 +24,7 @@ def headline(report: Mapping[str, Any]) -> str:
     if final["label"] == base["label"]:
         why = "No stage paid" if report["steps"] else "No stages"
         return f"{why}: the baseline is the final model."
-    whole = _whole(report["metric"])
+    whole = counts_whole_path(report["metric"])
     time = "end_to_end_ratio" if whole else "latency_ratio"
     ratio, (low, high) = final[time], final[f"{time}_interval"]
     speed = (
@@ -46,11 +46,11 @@ def headline(report: Mapping[str, Any]) -> str:
 def counted(metric: Mapping[str, Any]) -> str:
     """Which time the score counts, where it is not that of the columns ``ms`` and ``ratio``."""
     said = "The score counts the time from photo to label; ms and ratio are the model's alone. "
-    return said if _whole(metric) else ""
+    return said if counts_whole_path(metric) else ""
 
 
-def _whole(metric: Mapping[str, Any]) -> bool:
-    """Reports of earlier versions do not say."""
+def counts_whole_path(metric: Mapping[str, Any]) -> bool:
+    """Whether the score counts the time from photo to label; reports of earlier versions do not say."""
     return metric.get("time") == "end_to_end"
 
 

@@ -59,6 +59,8 @@ class Field:
 
 _THREE = number("{:.3f}")
 
+TO_LABEL = Field("to label", lambda r: r.get("end_to_end_ratio"), _THREE, 8, "the same from photo to label")
+
 FIELDS: tuple[Field, ...] = (
     Field("stage", lambda r: r["label"]),
     Field("kept", lambda r: verdict(r)),
@@ -66,7 +68,7 @@ FIELDS: tuple[Field, ...] = (
     Field("F1 test", lambda r: r["f1_test"], _THREE, 0, "macro F1 on test, which decides nothing"),
     Field("ms", lambda r: r["ms"], _THREE, 4, "of the model alone: the baseline's times the paired ratio"),
     Field("ratio", lambda r: r["latency_ratio"], _THREE, 0, "that relative to the baseline, timed in turns"),
-    Field("to label", lambda r: r.get("end_to_end_ratio"), _THREE, 8, "the same from a photo to its label"),
+    TO_LABEL,
     Field("params", lambda r: r["params"], count, 7, "parameters"),
     Field("MACs", lambda r: r["macs"], count, 6, "multiply-accumulates of one image"),
     Field("size", lambda r: r["bytes"], size, 5, "of the exported model"),

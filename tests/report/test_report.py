@@ -235,7 +235,9 @@ def test_the_headline_says_what_came_out(change: dict[str, Any], said: str) -> N
     assert said in headline(content)
 
 
-def test_where_the_score_counts_the_way_from_photo_to_label_the_report_shows_that_time() -> None:
+def test_where_the_score_counts_the_way_from_photo_to_label_the_report_shows_that_time(
+    tmp_path: Path,
+) -> None:
     content = report()
     whole = {"end_to_end_ratio": 0.8, "end_to_end_ratio_interval": [0.78, 0.82]}
     content["final"] = {**content["final"], **whole}
@@ -250,6 +252,10 @@ def test_where_the_score_counts_the_way_from_photo_to_label_the_report_shows_tha
     head, _, _, prune, *_ = (line.split("|") for line in markdown(rows(content)).splitlines())
     at = [cell.strip() for cell in head]
     assert (prune[at.index("ratio")].strip(), prune[at.index("to label")].strip()) == ("0.400", "0.800")
+    write_report(tmp_path, content)
+    page = (tmp_path / "report.html").read_text()
+    assert "The score counts the time from photo to label" in page
+    assert "to label</" in page
     (tile,) = (tile for tile in tiles(content) if tile.name == "Photo to label")
     assert (tile.value, tile.note) == ("\u00d70.800", "0.780 to 0.820; 2.400 ms, baseline 3.000 ms")
 

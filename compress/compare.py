@@ -163,12 +163,15 @@ def _notes(
         yield "intervals of a single run are those of its photos and times: they say nothing of other seeds"
     if any(len(group) > 1 for group in groups):
         yield "intervals over seeds are those of the mean (t): they say nothing of other photos"
+    if scored and any(run.report["metric"].get("time") == "end_to_end" for run, *_ in groups):
+        yield "scores count the time from photo to label; ms and ratio are the model's alone"
     if not scored:
         yield "scores do not compare and are left out"
     elif against is not None:
         yield (
-            f"scores are against the baseline of {against.path}, whose time was measured on another day than "
-            "the other runs': intervals do not cover what the machine did between"
+            f"scores are against the baseline of {against.path}, whose time was measured at another moment "
+            "than the other runs': intervals do not cover what the machine did between; ratios stay those to "
+            "each run's own"
         )
     else:
         bases = {digest(*(run.content[key] for key in ("data", "model", "train"))) for run, *_ in groups}

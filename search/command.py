@@ -68,6 +68,9 @@ def _close(spec: StudySpec, folder: StudyFolder) -> list[Record]:
     outputs.write(folder.path, spec, records, base)
     figures.write(folder.path, spec, study, records)
     _show(spec, records, base)
+    if "runtime" in base:
+        auto = ", which auto chose for the baseline" if spec.runtime.kind == "auto" else ""
+        print(f"times are in {base['runtime']}{auto}")
     print(f"{words(Spent.on(study).hours)} of work, the baseline's training included")
     for one in outputs.forecasts(spec, records):
         print(one)

@@ -41,9 +41,9 @@ class StudyFolder:
             there = path.exists()  # not so after a kill between the two renames below
             if not there or not _of(path, spec):
                 with _aside(path, spec) as back:
-                    moved = move_aside(path) if there else None
+                    moved = _moved(path, move_aside(path)) if there else None
                     if back is not None:  # with its storage, so that a URL inside the folder is right again
-                        back.rename(path)
+                        _moved(back, back.rename(path))
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / _FILE, f"{_mark(spec)}\n{spec.to_yaml()}")
             yield cls(path, moved, back)
@@ -71,6 +71,15 @@ def _aside(path: Path, spec: StudySpec) -> Iterator[Path | None]:
     last = max(found, key=lambda one: (one / _FILE).stat().st_mtime_ns)
     with folders.held(last):
         yield last
+
+
+def _moved(old: Path, new: Path) -> Path:
+    """``new``, where what was ``old`` is now: its recipes start from the nets that lie beside them."""
+    for file in new.glob("recipe*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        if (there := text.replace(f"{old}/best-", f"{new}/best-")) != text:
+            write_text(file, there)
+    return new
 
 
 def _mark(spec: StudySpec) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from compress.bench import report as elsewhere
-from compress.report.summary import counted, headline
+from compress.report.summary import counted, counted_ratio, headline
 from compress.report.tables import markdown, rows, size
 
 _FEW = 4
@@ -19,6 +19,7 @@ def render(report: dict[str, Any]) -> str:
     machine = report["machine"]
     steps = rows(report)
     low, high = final["score_test_interval"]
+    ratio = final[counted_ratio(report["metric"])]
     lines = [
         f"# {report['recipe']['name']}",
         "",
@@ -26,7 +27,7 @@ def render(report: dict[str, Any]) -> str:
         "",
         f"Final model: **{final['label']}**, score_test **{final['score_test']:.3f}** "
         f"(95 % {low:.3f} to {high:.3f}; the baseline scores {base['score_test']:.3f}, lower is better), "
-        f"F1 {base['f1_test']:.3f} -> {final['f1_test']:.3f}, time x{final['latency_ratio']:.3f}, "
+        f"F1 {base['f1_test']:.3f} -> {final['f1_test']:.3f}, time x{ratio:.3f}, "
         f"{size(base['bytes'])} -> {size(final['bytes'])}.",
         "",
         markdown(steps),

@@ -24,8 +24,7 @@ def headline(report: Mapping[str, Any]) -> str:
     if final["label"] == base["label"]:
         why = "No stage paid" if report["steps"] else "No stages"
         return f"{why}: the baseline is the final model."
-    whole = counts_whole_path(report["metric"])
-    time = "end_to_end_ratio" if whole else "latency_ratio"
+    time = counted_ratio(report["metric"])
     ratio, (low, high) = final[time], final[f"{time}_interval"]
     speed = (
         "as fast as the baseline"
@@ -39,7 +38,7 @@ def headline(report: Mapping[str, Any]) -> str:
         if final["bytes"] < base["bytes"]
         else "no smaller"
     )
-    path = " from photo to label" if whole else ""
+    path = " from photo to label" if counts_whole_path(report["metric"]) else ""
     return f"After {final['label']}: {speed}{path}, {small}, F1 on test {_change_of_f1(base, final)}."
 
 
@@ -47,6 +46,11 @@ def counted(metric: Mapping[str, Any]) -> str:
     """Which time the score counts, where it is not that of the columns ``ms`` and ``ratio``."""
     said = "The score counts the time from photo to label; ms and ratio are the model's alone. "
     return said if counts_whole_path(metric) else ""
+
+
+def counted_ratio(metric: Mapping[str, Any]) -> str:
+    """A step's key of the time that the score counts."""
+    return "end_to_end_ratio" if counts_whole_path(metric) else "latency_ratio"
 
 
 def counts_whole_path(metric: Mapping[str, Any]) -> bool:

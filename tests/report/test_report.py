@@ -248,6 +248,7 @@ def test_where_the_score_counts_the_way_from_photo_to_label_the_report_shows_tha
     content["metric"] = {**content["metric"], "time": "end_to_end"}
     assert "After prune: 1.25 times as fast as the baseline from photo to label, " in headline(content)
     text = render_markdown(content)
+    assert "time x0.800, " in text
     assert "The score counts the time from photo to label; ms and ratio are the model's alone." in text
     head, _, _, prune, *_ = (line.split("|") for line in markdown(rows(content)).splitlines())
     at = [cell.strip() for cell in head]

@@ -94,6 +94,7 @@ def test_a_study_on_digits_and_the_same_command_again(
     assert "after 1 epochs F1 val" in out
     assert re.search(r"^trial \d+ \(1 of 1\): F1 val 0\.\d+, 0\.\d+ ms, ", out, re.MULTILINE)
     assert "rank correlation 1 epochs to 2: unknown (n = 1)" in out
+    assert re.search(r"^times are in onnxruntime(, which auto chose for the baseline)?$", out, re.MULTILINE)
     path = here / "runs/cheap"
     for name in ("recipe.yaml", "best-score.yaml", "best-knee.yaml", "pareto.json", "figures/f1-ms.svg"):
         assert (path / name).is_file()

@@ -207,6 +207,7 @@ def test_a_study_that_was_moved_aside_goes_on_where_it_was(
     with StudyFolder.open(study_spec(seed=1, storage=storage)) as other:
         assert other.moved == Path("runs/fast.1")
         assert other.back is None
+        assert "path: runs/fast.1/best-score.yaml" in Path("runs/fast.1/recipe.yaml").read_text()
     capfd.readouterr()
     command.run(spec)
     told = capfd.readouterr().out.splitlines()
@@ -216,6 +217,7 @@ def test_a_study_that_was_moved_aside_goes_on_where_it_was(
     ]
     assert not [line for line in told if line.startswith("trial ")]
     assert not (here / "runs/fast.1").exists()
+    assert "path: runs/fast/best-score.yaml" in Path("runs/fast/recipe.yaml").read_text()
     assert len(open_study(spec, Path("runs/fast")).trials) == 2
 
     with StudyFolder.open(study_spec(seed=1, storage=storage)) as other:  # and the other way round

@@ -74,7 +74,7 @@ class Measuring:
             runtime = {"kind": self._known["runtime"], "threads": runtime["threads"]}
         recipe = recipe_of(self.spec, model=self.spec.baseline.canonical(), runtime=runtime)
         lab = Lab.start(recipe, store=self.store, log=self.log)
-        self._origins = origins(self.spec, lab.splits)  # now: the training may take hours
+        self._origins = origins(self.spec, lab.splits, lab.outside)  # now: the training may take hours
         return lab
 
     def baseline_values(self) -> dict[str, Any]:

@@ -10,9 +10,12 @@ import photos
 import pytest
 from fast_objective import study_spec
 from PIL import Image
-from tinynet import TINY_FILE
+from tinynet import DIGITS, TINY_FILE, tiny_net
 
 from compress.errors import InputError
+from compress.net import Net
+from compress.runtimes.deploy import export_net
+from compress.runtimes.onnxruntime_runtime import OnnxRuntime
 from compress.store import Store
 from search import origins
 from search.objective import Measuring
@@ -76,3 +79,46 @@ def test_a_study_goes_on_with_the_files_that_it_began_with_alone(
     monkeypatch.chdir(here)
     photo.write_bytes(before)
     once(spec, base)
+
+
+def test_nor_with_another_model_to_compare_with(here: Path) -> None:
+    """Scores of later trials would compare with it, beside what was noted of the first."""
+    export(seed=0)
+    spec = study_spec(
+        data={"kind": "folder", "root": "photos", "image_size": 32},
+        baseline={"kind": "yaml", "path": "net.yaml"},
+        metric={"kind": "f1_time", "baseline": "other"},
+    )
+    noted = once(spec)._origins
+    once(spec, {"ms": 1.0, "origins": noted})
+    export(seed=1)
+    with pytest.raises(InputError, match=r"^metric\.baseline: other has changed since the study began"):
+        once(spec, {"ms": 1.0, "origins": noted})
+    older = {part: found for part, found in noted.items() if part not in ("metric", "search")}
+    once(spec, {"ms": 1.0, "origins": older})  # of an earlier version
+
+
+def export(seed: int) -> None:
+    """A model for the photos' classes, at ``other``."""
+    net = Net(tiny_net(len(photos.KINDS), seed=seed).module, DIGITS, photos.KINDS)
+    export_net(net, OnnxRuntime(), Path("other"))
+
+
+def test_nor_with_other_files_among_the_values_searched(here: Path) -> None:
+    Path("wide.yaml").write_text(TINY_FILE)
+    spec = study_spec(
+        data={"kind": "folder", "root": "photos", "image_size": 32},
+        baseline={"kind": "yaml", "path": "net.yaml"},
+        stages=[{"kind": "distill", "student": {"kind": "yaml", "path": "student.yaml"}}],
+        search={"stages[0].student.path": ["student.yaml", "wide.yaml"], "train.optimizer": ["sgd", "adamw"]},
+    )
+    noted = once(spec)._origins
+    once(spec, {"ms": 1.0, "origins": noted})
+    for name in ("student.yaml", "wide.yaml"):
+        Path(name).write_text(TINY_FILE.replace("16, 3, 2", "24, 3, 2"))
+    with pytest.raises(InputError) as refused:
+        once(spec, {"ms": 1.0, "origins": noted})
+    assert [line.split(" has ")[0] for line in refused.value.problems] == [
+        "stages: student.yaml",
+        "search: wide.yaml",
+    ]

@@ -94,7 +94,12 @@ def _loop(
 ) -> str | None:
     claims = Claims.of(spec.storage, spec.name, folder.path)
     loop = Loop(spec, study, objective, claims, log, folder.log, going=going)
-    loop.told = lambda: outputs.write(folder.path, spec, finals.records_of(study), study.user_attrs[BASE])
+
+    def told() -> None:
+        if folder.is_of(spec):  # a worker that outlived its parent may find another study there
+            outputs.write(folder.path, spec, finals.records_of(study), study.user_attrs[BASE])
+
+    loop.told = told
     loop.run()
     return loop.stopped
 

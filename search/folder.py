@@ -48,6 +48,10 @@ class StudyFolder:
             write_text(path / _FILE, f"{_mark(spec)}\n{spec.to_yaml()}")
             yield cls(path, moved, back)
 
+    def is_of(self, spec: StudySpec) -> bool:
+        """Whether it still is: to a worker whose parent was killed the folder is not held."""
+        return _first_line(self.path) == _mark(spec)
+
     def log(self, line: str) -> None:
         """Append a line with the time of day to ``log.txt``; several workers may."""
         folders.log(self.path, line)

@@ -279,6 +279,22 @@ def test_all_failing_leaves_no_best(
     assert json.loads((here / "runs/fast/pareto.json").read_text())["front"] == []
 
 
+def test_a_worker_that_outlives_its_study_writes_into_no_other(here: Path) -> None:
+    """As after `kill -9` of its parent, and the next command with another file of that name."""
+
+    class Left(fast_objective.Fast):
+        def evaluate(self, candidate: Any) -> dict[str, float]:
+            with StudyFolder.open(study_spec(seed=1)):
+                return super().evaluate(candidate)
+
+    spec = study_spec(trials=1, storage=f"sqlite:///{here}/own.db")
+    with StudyFolder.open(spec) as folder:
+        pass  # whoever was killed holds it no longer
+    conduct(spec, folder, lambda *given: Left(spec, here / "diary"), lambda line: None)
+    assert [Record.of_trial(trial).outcome for trial in open_study(spec, folder.path).trials] == ["evaluated"]
+    assert [file.name for file in folder.path.iterdir()] == ["study.yaml"]
+
+
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
 def test_the_dashboard_shows_it(here: Path, storage: str) -> None:
     pytest.importorskip("optuna_dashboard")

@@ -68,7 +68,7 @@ def conduct(
         stopped = _loop(spec, folder, study, objective, log, going)
     if isinstance(objective, finals.Finishing):
         with Clock(study):
-            finals.finish(spec, study, objective, folder.path, log)
+            finals.finish(spec, study, objective, folder.path, log, folder.log)
     return stopped
 
 

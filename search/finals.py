@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from compress.errors import CompressError
 from search.candidate import Candidate
 from search.choose import choices
-from search.protocol import blameless
+from search.protocol import asked, blameless
 from search.records import BASE, MEASURED, TIME_MS, Record, comparable, front
 from search.spec import DIRECTIONS, StudySpec
 
@@ -43,7 +43,12 @@ def records_of(study: optuna.Study) -> list[Record]:
 
 
 def finish(
-    spec: StudySpec, study: optuna.Study, objective: Finishing, folder: Path, log: Callable[[str], None]
+    spec: StudySpec,
+    study: optuna.Study,
+    objective: Finishing,
+    folder: Path,
+    log: Callable[[str], None],
+    note: Callable[[str], None] = print,
 ) -> None:
     """Fine-tune the best candidates until there are as many finalists as the study asks for, and leave the
     best as ``folder/best-score.pt``. Where that is there it stays: made anew after an upgrade of a package or
@@ -51,6 +56,7 @@ def finish(
 
     Their limits are looked at again: their times are measured, those before may have been predicted. One that
     is beyond them makes room for the next. One that fails keeps its place, for the next call to try it again.
+    ``note`` gets the traceback of what is not ours.
     """
     from compress.models.checkpoint import save_net
 
@@ -63,7 +69,7 @@ def finish(
         if not places:
             break
         key = str(record.number)
-        if key not in finals and (found := _measured(objective, record, log)) is not None:
+        if key not in finals and (found := _measured(objective, record, log, note)) is not None:
             feasible = all(found[name] <= bound for name, bound in bounds.items())
             finals[key] = {**found, "feasible": feasible, _FILE: ""}  # none yet
             file.unlink(missing_ok=True)  # a Ctrl-C must not leave it beside another's best-*
@@ -95,12 +101,14 @@ def ranked(spec: StudySpec, records: Sequence[Record]) -> list[Record]:
     return list({record.number: record for record in [*choices(spec, records).values(), *rest]}.values())
 
 
-def _measured(objective: Finishing, record: Record, log: Callable[[str], None]) -> dict[str, float] | None:
+def _measured(
+    objective: Finishing, record: Record, log: Callable[[str], None], note: Callable[[str], None]
+) -> dict[str, float] | None:
     """The fine-tuned candidate's; None where that fails."""
     assert record.candidate is not None  # it was evaluated
     try:
-        return objective.finish(record.candidate)
-    except (CompressError, RuntimeError) as error:  # RuntimeError: torch's, as when memory runs out
+        return asked(objective.finish, record.candidate, log=note)
+    except CompressError as error:
         if blameless(error):
             raise
         log(f"finalist {record.number}: failed: {error}")

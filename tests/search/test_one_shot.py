@@ -164,14 +164,26 @@ def test_the_net_that_was_measured_is_not_replaced_unless_it_is_of_another_final
     assert len(finish(6)) == 1
 
 
-def test_a_finalist_that_fails_is_left_out_until_the_next_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (CompressError, "the loss"),
+        (RuntimeError, "RuntimeError: the loss"),
+        (ValueError, "ValueError: the loss"),
+    ],
+)
+def test_a_finalist_that_fails_is_left_out_until_the_next_call(
+    tmp_path: Path, error: type[Exception], told: str
+) -> None:
+    """Whatever it raised; whose traceback is for the log file."""
     spec = study_spec(one_shot={"finalists": 3}, trials=4)
-    objective, lines = _Finishing(spec, tmp_path / "diary"), list[str]()
+    objective, lines, noted = _Finishing(spec, tmp_path / "diary"), list[str](), list[str]()
     once = loop(spec, tmp_path, objective)
     once.run()
-    objective.fails_after, objective.error = 1, CompressError
-    finals.finish(spec, once.study, objective, tmp_path, lines.append)
-    assert [": failed: the loss became NaN" in line for line in lines] == [False, True, True]
+    objective.fails_after, objective.error = 1, error
+    finals.finish(spec, once.study, objective, tmp_path, lines.append, noted.append)
+    assert [f": failed: {told} became NaN" in line for line in lines] == [False, True, True]
+    assert [text.startswith("Traceback") for text in noted] == [True, True] * (error is not CompressError)
     assert choices(spec, finals.records_of(once.study))["score"].shared
     objective.fails_after = 99
     finals.finish(spec, once.study, objective, tmp_path, lines.append)

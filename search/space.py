@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field, field_validator, model_validator
 
+from compress.explain import Problem, validate
 from compress.spec import Spec
 from search.blocks import BlockSpec
 from search.strides import StridePlan
@@ -87,3 +90,13 @@ class Space(Spec):
         most = min(self.total_stride.most, image_size // self.least_map)
         options = tuple(frozenset(s for block in slot.blocks for s in block.strides) for slot in self.slots)
         return StridePlan(options, self.total_stride.least, most, image_size)
+
+
+def sizes_beyond(space: Space, data: Spec) -> Iterator[Problem]:
+    """The smallest and the largest images of a space, where a study's ``data`` cannot give them."""
+    sizes = ends(space.image_size)
+    for size in sorted({min(sizes), max(sizes)}):
+        content = {**data.canonical(), "image_size": size}
+        for wrong in validate(type(data), content)[1]:
+            if wrong.path == ("image_size",):
+                yield Problem(("space", "image_size"), f"{wrong.text} with data of kind {content['kind']}")

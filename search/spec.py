@@ -23,7 +23,7 @@ from compress.spec import Spec, digest, refusal
 from compress.train import TrainSpec
 from search.joint import SEARCHED, Choices, problems, typed
 from search.samplers import SamplerSpec, Tpe
-from search.space import Space
+from search.space import Space, sizes_beyond
 
 ObjectiveName = Literal["f1", "ms", "params", "macs", "score"]
 Direction = Literal["minimize", "maximize"]
@@ -169,7 +169,7 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudySpec:
-        found = _all_misfits(self)
+        found = [*_all_misfits(self), *sizes_beyond(self.space, self.data)]
         if found:
             raise refusal(type(self).__name__, [(problem.path, problem.text) for problem in found], self)
         return self
@@ -206,7 +206,11 @@ def _between_parts(data: Mapping[str, Any]) -> list[Problem]:
             parts[key] = TypeAdapter[Any](field.annotation or Any).validate_python(data[key])
         except (KeyError, ValidationError):
             continue  # the default stands in; other lines say what is wrong
-    return _all_misfits(StudySpec.model_construct(**parts)) if "space" in parts else []
+    if "space" not in parts:
+        return []
+    spec = StudySpec.model_construct(**parts)
+    sizes = sizes_beyond(spec.space, spec.data) if "data" in parts or "data" not in data else ()
+    return [*_all_misfits(spec), *sizes]
 
 
 def _all_misfits(spec: StudySpec) -> list[Problem]:

@@ -92,3 +92,19 @@ def test_more_trials_and_workers_are_the_same_study() -> None:
     assert study_spec(trials=50, workers=4).identity == one.identity
     assert study_spec(trials=5, seed=1).identity != one.identity
     assert study_spec(trials=5, objectives=["score"]).identity != one.identity
+
+
+def test_images_that_the_data_cannot_give_are_told_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    found = []
+    for data in ("{kind: digits}", "{kind: digits, nosuch: 1}", "{kind: folder, nosuch: 1}"):
+        changed = [f"data={data}", "space.image_size=[32, 640]", "trials=0"]
+        with pytest.raises(InputError) as caught:
+            StudySpec.from_yaml("recipes/spaces/quickstart.yaml", changed)
+        found.append([line for line in caught.value.problems if "found 640" in line])
+    right = "space.image_size: found 640; must be at least 8 and at most 512 with data of kind digits"
+    assert [line.endswith(right) for line in found[0]] == [True]
+    assert found[1:] == [[], []]  # what that data is has to be known first
+    assert study_spec(space={**SPACE, "image_size": [32, 512]}).space.image_size == (32, 512)

@@ -13,7 +13,7 @@ from search.conduct import conduct
 from search.finals import records_of
 from search.folder import StudyFolder
 from search.one_shot import objective_of
-from search.records import BASE, Record, comparable, counted, front
+from search.records import BASE, TIME_MS, Record, comparable, counted, front
 from search.spec import DIRECTIONS, StudySpec
 from search.storage import open_study
 
@@ -88,11 +88,13 @@ def _show(spec: StudySpec, records: Sequence[Record], base: Mapping[str, float])
         named.setdefault(record.number, []).append(name)
     rows = {record.number: record for record in [*best[:_SHOWN], *choices(spec, records).values()]}
     table = Table(title=f"{spec.name}: the front, and the best by each rule")
-    for column in ("trial", "F1 val", "ms", "params", "MACs", "score", "best by"):
+    whole = spec.metric.time == "end_to_end"  # the time that its score counts, beside the model's
+    label = ["photo to label, ms"] if whole else []
+    for column in ("trial", "F1 val", "ms", *label, "params", "MACs", "score", "best by"):
         table.add_column(column, justify="left" if column == "best by" else "right")
-    table.add_row("baseline", *_cells(base), "")
+    table.add_row("baseline", *_cells(base, whole), "")
     for number, record in rows.items():
-        table.add_row(str(number), *_cells(record.measured), ", ".join(named.get(number, [])))
+        table.add_row(str(number), *_cells(record.measured, whole), ", ".join(named.get(number, [])))
     console = Console()
     (console if console.is_terminal else Console(width=100)).print(table)
     tally = outputs.summary(spec, records, base)["outcomes"]
@@ -102,12 +104,14 @@ def _show(spec: StudySpec, records: Sequence[Record], base: Mapping[str, float])
         print(f"{beyond} of the evaluated are beyond the limits as measured: on no front, and never the best")
 
 
-def _cells(values: Mapping[str, Any]) -> list[str]:
+def _cells(values: Mapping[str, Any], whole: bool) -> list[str]:
     from compress.report.tables import count
 
+    label = f"{values[TIME_MS]:.3f}" if TIME_MS in values else ""
     return [
         f"{values['f1']:.3f}",
         f"{values['ms']:.3f}",
+        *([label] if whole else []),
         count(round(values["params"])),
         count(round(values["macs"])),
         f"{values['score']:.3f}",

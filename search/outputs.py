@@ -14,7 +14,7 @@ from compress import yamlio
 from compress.store import write_text
 from search.choose import choices
 from search.recipes import chain_recipe
-from search.records import MEASURED, Record, front
+from search.records import MEASURED, TIME_MS, Record, front
 from search.rungs import Correlation, correlations
 from search.spec import DIRECTIONS, StudySpec
 
@@ -111,10 +111,10 @@ def table(records: Sequence[Record]) -> str:
 
 
 def _point(record: Record) -> dict[str, Any]:
-    measured = {name: record.measured[name] for name in MEASURED}
+    known = [*MEASURED, *([TIME_MS] if TIME_MS in record.measured else [])]
     return {
         "number": record.number,
-        **measured,
+        **{name: record.measured[name] for name in known},
         "file": f"trials/{record.number}.yaml",
         "drawn": record.drawn(),
     }
@@ -126,7 +126,10 @@ def _commented(record: Record, spec: StudySpec, text: str, measured: bool = True
     if measured:
         found = record.measured
         after = " after its stages" if spec.stages else ""
-        lines[0] += f": F1 {found['f1']:.4f} on val, {found['ms']:.4f} ms, score {found['score']:.4f}{after}"
+        whole = f", {found[TIME_MS]:.4f} ms from photo to label" if TIME_MS in found else ""
+        lines[0] += (
+            f": F1 {found['f1']:.4f} on val, {found['ms']:.4f} ms{whole}, score {found['score']:.4f}{after}"
+        )
     if drawn := record.drawn():
         lines.append(f"drawn with it: {', '.join(f'{key} {value}' for key, value in drawn.items())}")
     return "".join(f"# {line}\n" for line in lines) + text

@@ -72,7 +72,7 @@ class Record:
 
     def row(self) -> dict[str, Any]:
         """For ``trials.csv``."""
-        measured = {name: self.measured.get(name) for name in MEASURED}
+        measured = {name: self.measured.get(name) for name in (*MEASURED, TIME_MS)}
         ended = {"number": self.number, "state": self.state, "outcome": self.outcome}
         last = {
             "feasible": self.feasible if self.outcome == "evaluated" else None,

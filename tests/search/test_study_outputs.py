@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sysconfig
@@ -150,6 +151,40 @@ def test_what_is_beyond_its_limits_as_measured_is_told(
     out = capfd.readouterr().out
     assert out.count("beyond its limits as measured: ms 9 > 5") == 3
     assert "3 of the evaluated are beyond the limits as measured: on no front" in out
+
+
+class Whole(fast_objective.Fast):
+    """Timed from photo to label, too."""
+
+    def baseline_values(self) -> dict[str, float]:
+        return {**super().baseline_values(), "time_ms": 7.25}
+
+    def evaluate(self, candidate: Any) -> dict[str, float]:
+        found = super().evaluate(candidate)
+        return {**found, "time_ms": found["ms"] + 6}
+
+
+def test_the_time_that_the_score_counts_is_told_beside_the_models(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("search.command.objective_of", lambda spec, *given: Whole(spec, here / "diary"))
+    command.run(study_spec(trials=3, metric={"kind": "f1_time", "time": "end_to_end"}))
+    told, path = capfd.readouterr().out, here / "runs/fast"
+    assert "photo to label" in told
+    assert re.search(r"baseline\W+0\.500\W+1\.000\W+7\.250\W", told)
+    found = json.loads((path / "pareto.json").read_text())
+    rows = {int(row["number"]): row for row in csv.DictReader((path / "trials.csv").open())}
+    best = found["best"]["score"]
+    for point in [*found["front"], *found["front_f1_ms"], best]:
+        assert point["time_ms"] == point["ms"] + 6 == float(rows[point["number"]]["time_ms"])
+    whole = f", {best['ms']:.4f} ms, {best['time_ms']:.4f} ms from photo to label, score "
+    for name in ("best-score.yaml", "recipe.yaml"):
+        assert whole in (path / name).read_text().splitlines()[0]
+
+    monkeypatch.setattr("search.command.objective_of", fast_objective.fast)
+    command.run(study_spec(trials=3))
+    assert "photo to label" not in capfd.readouterr().out + (path / "recipe.yaml").read_text()
+    assert "time_ms" not in (path / "pareto.json").read_text()
 
 
 def test_a_model_that_no_study_has_left_yet(here: Path) -> None:

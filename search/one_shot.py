@@ -6,14 +6,17 @@ Yu et al., BigNAS: Scaling up neural architecture search with big single-stage m
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.errors import InputError
 from compress.inputs import seeded, splits_of
+from compress.lab import versions
 from compress.net import Net, Preprocess
+from compress.spec import digest
 from compress.stages.training import FINE_TUNE
 from compress.store import source_digest
 from compress.train import float_f1
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 _LONGER = 5  # than one net a supernet is trained, which many share
 _IMAGES, _BATCH = 512, 64  # for the statistics of a subnet's batch norms
+_SUPERNET = "supernet"  # of the study's baseline: the key of the one that its trials share
 
 
 @dataclass
@@ -45,7 +49,20 @@ class OneShot(Measuring):
 
     def baseline_values(self) -> dict[str, Any]:
         _ = self.supernet  # trained here, once, before workers ask for it
-        return super().baseline_values()
+        return {**super().baseline_values(), _SUPERNET: self._own_key}
+
+    def take_up(self, base: Mapping[str, Any]) -> None:
+        """As of other studies. Trials that share other weights do not compare: a study goes on with the
+        supernet that it began with, whatever this version would train; those of earlier versions noted none.
+        """
+        super().take_up(base)
+        noted = base.get(_SUPERNET)
+        if noted is None or noted == self._own_key:
+            return
+        self.__dict__.pop("supernet", None)  # its own, where two processes began the study at once
+        if not self.store.has_net(noted):
+            raise InputError(self._lost)
+        self.note("one-shot: on with the supernet that the study began with; another would be trained now")
 
     def evaluate(self, candidate: Candidate) -> dict[str, float]:
         lab = self._lab(candidate)
@@ -67,19 +84,38 @@ class OneShot(Measuring):
 
     @cached_property
     def supernet(self) -> Supernet:
-        """Trained, or from the store."""
+        """The one that the study began with, of a new study trained, or from the store."""
+        key = self._known.get(_SUPERNET, self._own_key)
+        with self.store.lock(key, log=self.log):
+            net = self.store.net(key)
+            if net is None and key != self._own_key:
+                raise InputError(self._lost)
+            if net is None:
+                net = self._train_supernet(self._together, self.store.work(key))
+                self.store.put_net(key, net)
+        shared: Any = net.module
+        return shared  # type: ignore[no-any-return]
+
+    @property
+    def _together(self) -> TrainSpec:
+        """How the supernet is trained."""
         # Each step runs other nets, which torch.compile would compile one by one; and there is no tune F1
         epochs = self.one_shot.epochs or _LONGER * self.spec.train.epochs
-        own = {"epochs": epochs, "patience": None, "compile": False}
-        train = self.spec.train.model_copy(update=own)
+        return self.spec.train.model_copy(update={"epochs": epochs, "patience": None, "compile": False})
+
+    @cached_property
+    def _own_key(self) -> str:
+        """Of the supernet that this process would train."""
         code = source_digest(__name__)  # with all that it imports
-        what = [self.spec.space.canonical(), train.canonical(), self.one_shot.subnets, code]
+        what = [self.spec.space.canonical(), self._together.canonical(), self.one_shot.subnets, code]
+        return digest("supernet", *what, self._base_lab.splits.fingerprint, self.spec.seed, versions())
 
-        def make(work: Path) -> Net:
-            return self._train_supernet(train, work)
-
-        shared: Any = self._base_lab.remember(["supernet", *what], make).module
-        return shared  # type: ignore[no-any-return]
+    @property
+    def _lost(self) -> str:
+        return (
+            f"one_shot: the supernet that the study began with is no longer in {self.store.root}, and this "
+            "version would train another; put it back, or begin another study: set name"
+        )
 
     def _train_supernet(self, train: TrainSpec, work: Path) -> Net:
         from compress.train import fit

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from fast_objective import Fast, loop, study_spec
-from tinynet import DIGITS, TINY_FILE, digits, tiny_net
+from tinynet import DIGITS, TINY_FILE, digits, same, tiny_net
 
 from compress import Recipe
 from compress.__main__ import main as compress
@@ -75,6 +75,39 @@ def test_a_study_on_digits_ends_with_a_net_that_goes_through_the_chain(
     again = capsys.readouterr().out
     assert "training a supernet" not in again
     assert "finalist" not in again
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_a_study_that_goes_on_after_an_upgrade_keeps_its_supernet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials that share other weights would be ranked beside the first ones."""
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(STUDY)
+    Path("net.yaml").write_text(TINY_FILE)
+    spec = StudySpec.from_yaml("study.yaml", ["train.epochs=1", "one_shot.epochs=1"])
+    said = list[str]()
+
+    def process(store: str = "store") -> OneShot:
+        said.clear()
+        return OneShot(spec, Store(store), said.append, said.append)
+
+    first = process()
+    base = first.baseline_values()
+    monkeypatch.setattr("search.one_shot.versions", lambda: {"torch": "of tomorrow"})
+    later = process()
+    later.take_up(base)
+    assert same(later.supernet.state_dict(), first.supernet.state_dict())
+    assert "one-shot: on with the supernet that the study began with; another would be trained now" in said
+    assert not [line for line in said if "training a supernet" in line]
+    lost = "no longer in elsewhere, and this version would train another; put it back, or begin another study"
+    with pytest.raises(InputError, match=lost):
+        process("elsewhere").take_up(base)
+
+    older = process()  # a study of an earlier version
+    older.take_up({name: value for name, value in base.items() if name != "supernet"})
+    _ = older.supernet
+    assert [line for line in said if "training a supernet" in line]
 
 
 class _ClassByClass(OneShot):

@@ -18,7 +18,7 @@ from search.clock import Clock
 from search.folder import StudyFolder
 from search.protocol import Objective
 from search.records import BASE, Record, counted
-from search.samplers import blind_to_rungs, left_to_chance
+from search.samplers import blind_to_limits, blind_to_rungs, left_to_chance
 from search.spec import StudySpec
 from search.storage import open_study
 from search.study import Loop
@@ -61,6 +61,8 @@ def conduct(
         if line := left_to_chance(spec.sampler, objective.sample):
             log(line)
         if spec.fidelity and (line := blind_to_rungs(spec.sampler)):
+            log(line)
+        if spec.limits and (line := blind_to_limits(spec.sampler)):
             log(line)
     if spec.workers > 1:
         stopped = _if_left(_side_by_side(spec, folder, make), spec, finals.records_of(study))

@@ -47,7 +47,8 @@ class Ledger:
         """End a trial.
 
         A sampler learns each measurement once: candidates that a proxy left out, and duplicates, end as
-        failed, which it does not look at. What was measured in part, or is beyond a limit, ends as pruned.
+        failed, which it does not look at. What was measured in part, or is beyond a limit, ends as pruned,
+        which TPE alone learns from.
         """
         from optuna.trial import TrialState
 

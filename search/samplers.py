@@ -58,8 +58,9 @@ class Tpe(Sampler):
 class Nsga2(Sampler):
     """A genetic algorithm, for two or three objectives (Deb et al. 2002).
 
-    It learns the parameters that every evaluated trial has. Those of blocks that a slot may or may not hold
-    are drawn at random: a space with many such choices is better searched by ``tpe``.
+    It learns from evaluated trials alone, and the parameters that all of these have. Those of blocks that a
+    slot may or may not hold are drawn at random: a space with many such choices is better searched by
+    ``tpe``.
     """
 
     kind: Literal["nsga2"] = "nsga2"
@@ -74,7 +75,8 @@ class Nsga2(Sampler):
 
 
 class Nsga3(Sampler):
-    """The same for more objectives (Deb and Jain 2014); it learns as little of blocks that are chosen."""
+    """The same for more objectives (Deb and Jain 2014); it learns as little of blocks that are chosen, and
+    nothing of what is refused for its limits."""
 
     kind: Literal["nsga3"] = "nsga3"
     common: ClassVar[bool] = True
@@ -86,11 +88,14 @@ class Nsga3(Sampler):
 
 
 class Gp(Sampler):
-    """Gaussian processes, for small spaces and costly trials; what not every trial has is drawn at random."""
+    """Gaussian processes, for small spaces and costly trials; what not every trial has is drawn at random.
+
+    They learn from evaluated trials alone, also where limits lie.
+    """
 
     kind: Literal["gp"] = "gp"
     common: ClassVar[bool] = True
-    startup: int = Field(10, ge=1, description=_STARTUP)
+    startup: int = Field(10, ge=1, description=f"{_STARTUP[:-1]}, though these teach it nothing.")
 
     def make(self, seed: int) -> BaseSampler:
         from search.startup import AfterStartup
@@ -145,6 +150,17 @@ def blind_to_rungs(sampler: Sampler) -> str | None:
     return (
         f"sampler {sampler.kind} learns from full trainings only: what fidelity stops, and with it most of "
         "what is trained, teaches it nothing; tpe learns from all"
+    )
+
+
+def blind_to_limits(sampler: Sampler) -> str | None:
+    """That a sampler learns of limits from what was evaluated alone, in a line: candidates that are refused
+    end as pruned, and of those Optuna's own samplers but TPE read nothing, their constraints neither."""
+    if not sampler.common:
+        return None
+    return (
+        f"sampler {sampler.kind} learns of limits from evaluated candidates only: what is refused before its "
+        "training teaches it nothing, and it may ask for the like again; tpe learns from all"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from search.samplers import (
     Random,
     Sampler,
     Tpe,
+    blind_to_limits,
     left_to_chance,
     sampler_of,
     seed_of,
     stuck,
+    take_in,
 )
 
 BLOCKS = [{"kind": "Conv", "channels": {"low": 8, "high": 64, "step": 8}}, {"kind": "Pass"}]
@@ -90,6 +93,60 @@ def test_it_is_said_which_parameters_are_left_to_chance(sampler: Sampler) -> Non
     assert left_to_chance(sampler, lambda trial: suggest(plain, trial)) is None
 
 
+def tried(
+    sampler: Sampler, evaluated: Sequence[float], refused: Sequence[float] = (), limit: float | None = None
+) -> optuna.Study:
+    """A study of (x - 0.75)^2 in which these were evaluated and refused, as the ledger tells them."""
+    study = optuna.create_study()
+    for x in (*evaluated, *refused):
+        study.sampler = sampler.make(0)
+        study.enqueue_trial({"x": x})
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        take_in(sampler, trial)
+        if limit is not None:
+            trial.set_constraint("x", x / limit - 1)
+        trial.set_user_attr("outcome", "infeasible" if x in refused else "evaluated")
+        if x in refused:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, (x - 0.75) ** 2)
+    return study
+
+
+def asked(sampler: Sampler, study: optuna.Study) -> list[float]:
+    """What it draws next, by several seeds."""
+    found = []
+    for seed in range(6):
+        study.sampler = sampler.make(seed)
+        trial = study.ask()
+        found.append(trial.suggest_float("x", 0, 1))
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    return found
+
+
+EVALUATED = (0.05, 0.2, 0.35, 0.45, 0.6, 0.95)
+
+
+def test_the_gaussian_process_learns_from_what_was_evaluated_and_its_limits() -> None:
+    gp = Gp(startup=2)
+    assert all(abs(x - 0.75) < 0.1 for x in asked(gp, tried(gp, EVALUATED)))
+    assert all(x < 0.6 for x in asked(gp, tried(gp, EVALUATED, limit=0.5)))  # two are beyond, as measured
+    assert len(set(asked(Random(), tried(Random(), EVALUATED)))) == 6  # anywhere
+
+
+@pytest.mark.parametrize(
+    "sampler", [Gp(startup=2), Nsga2(population=4), Nsga3(population=4)], ids=lambda sampler: sampler.kind
+)
+def test_what_was_refused_teaches_the_others_nothing_which_is_said(sampler: Sampler) -> None:
+    """Should Optuna's own samplers learn from it one day, the line is to go."""
+    evaluated, refused = EVALUATED[:5], (0.7, 0.72, 0.74, 0.76, 0.78, 0.8)
+    blind = asked(sampler, tried(sampler, evaluated, limit=0.5))
+    assert asked(sampler, tried(sampler, evaluated, refused, limit=0.5)) == blind
+    assert f"sampler {sampler.kind} learns of limits from evaluated" in str(blind_to_limits(sampler))
+    assert {blind_to_limits(other) for other in (Tpe(), Random())} == {None}
+
+
 def generations(study: optuna.Study) -> list[int]:
     """Of its evaluated trials, as Optuna notes them."""
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
@@ -138,11 +195,15 @@ def test_a_study_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST_DIARY", str(tmp_path / "diary"))
     fidelity = {"epochs": [3, 60]}
-    spec = study_spec(trials=1, storage="journal", sampler={"kind": "nsga2"}, fidelity=fidelity)
+    limits = {"params": 1e9}
+    spec = study_spec(
+        trials=1, storage="journal", sampler={"kind": "nsga2"}, fidelity=fidelity, limits=limits
+    )
     for trials in (1, 2):
         with StudyFolder.open(spec) as folder:
             conduct(spec.model_copy(update={"trials": trials}), folder, fast, folder.log)
     text = (folder.path / "log.txt").read_text()
     assert len(re.findall("sampler nsga2 learns from [0-9]+ parameters", text)) == 1
     assert text.count("sampler nsga2 learns from full trainings only") == 1
+    assert text.count("sampler nsga2 learns of limits from evaluated candidates only") == 1
     assert text.count(" of 2): F1 val ") == 1

@@ -45,7 +45,8 @@ def test_as_many_are_trained_as_were_asked_for(tmp_path: Path, kind: str, storag
     assert len(run(spec.model_copy(update={"trials": 12}), tmp_path)) >= 12
 
 
-def test_the_gaussian_process_learns_from_trials_and_limits(tmp_path: Path) -> None:
+def test_a_study_by_gaussian_processes_goes_on_to_its_end(tmp_path: Path) -> None:
+    """What they learn see ``test_samplers``."""
     spec = study_spec(sampler={"kind": "gp", "startup": 3}, trials=6, limits={"params": 30_000})
     records = run(spec, tmp_path)
     assert sum(r.outcome == "evaluated" for r in records) == 6

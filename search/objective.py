@@ -152,7 +152,10 @@ class Measuring:
 
     def forget(self, candidate: Candidate) -> None:
         """A stopped candidate's checkpoint is dropped, unless an equal one is in training. A later one would
-        be told as its duplicate; and hundreds, each two or three times a net's weights, would fill a disk."""
+        be told as its duplicate; and hundreds, each two or three times a net's weights, would fill a disk.
+        Where values after the training are searched it stays: its net may come again with others."""
+        if any(not path.startswith("train.") for path in self.spec.search):
+            return
         key = self._lab(candidate).base_key
         with self.store.lock(key, wait=False) as held:
             if held:

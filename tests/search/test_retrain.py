@@ -191,6 +191,25 @@ def test_a_stopped_candidate_leaves_no_checkpoint(study: tuple[StudySpec, Store]
 
 
 @pytest.mark.usefixtures("in_a_hurry", "once")
+def test_its_checkpoint_stays_where_the_net_may_come_again_with_other_stages(
+    study: tuple[StudySpec, Store],
+) -> None:
+    spec, store = study
+    joint = {"stages": (Prune(target=0.1),), "search": {"stages[0].target": (0.1, 0.2)}}
+    said, plain = list[str](), spec.model_copy(update={"seed": 7})
+    objective = Measuring(plain.model_copy(update=joint), store, _nothing, said.append)
+    trained = replace(net(16), train={"lr": 0.04})
+    one, other = (replace(trained, values={"stages[0].target": target}) for target in (0.1, 0.2))
+    objective.short(one, 1)
+    objective.forget(one)
+    objective.short(other, 2)
+    epochs = [line.split(":")[0] for line in said if line.startswith("epoch")]
+    assert epochs == ["epoch 1/3", "epoch 2/3"]
+    Measuring(plain, store, _nothing, _nothing).forget(trained)
+    assert not any((store.root / "work").iterdir())
+
+
+@pytest.mark.usefixtures("in_a_hurry", "once")
 def test_a_proxy_looks_at_the_images_of_a_net_s_own_size_and_reads_them_once(
     study: tuple[StudySpec, Store],
 ) -> None:

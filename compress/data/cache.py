@@ -39,12 +39,14 @@ class Decoded:
         digests: per file the hash of its pixels, or "" for a bad one.
         reasons: per file "" or why it is bad.
         folder: the cache entry, where derived arrays may be kept too.
+        temporary: rows of bad files that may be read another time (``BadImageError.temporary``).
     """
 
     images: np.ndarray
     digests: tuple[str, ...]
     reasons: tuple[str, ...]
     folder: Path
+    temporary: tuple[int, ...] = ()
 
 
 def cache_root() -> Path:
@@ -61,7 +63,8 @@ def decoded(
     An entry is found again while the files' names, sizes and times of change are the same; what it holds is
     identified by content (``digests``), wherever the folder lies. Of processes that want the same entry at
     once one decodes and the others wait; one that is killed leaves nothing that counts. Entries that nothing
-    has read for a month are removed when a new one is made.
+    has read for a month are removed when a new one is made. Files that the system could not read for once
+    (a disk's error, a permission, no memory) are tried again by the next call.
 
     Raises:
         InputError: the cache folder cannot be written.
@@ -73,12 +76,12 @@ def decoded(
         way += [version("simplejpeg"), version("opencv-python-headless")]
     folder = cache_root() / digest(_VERSION, PIL.__version__, size, str(root.resolve()), files, *way)
     found = _read(folder, len(names), size)
-    if found is None:
+    if found is None or _can_be_read_now(found, root, names, how):
         with _locked(folder, log):
             found = _read(folder, len(names), size)  # the process that had the lock may have made it
-            if found is None:
+            if found is None or _can_be_read_now(found, root, names, how):
                 with _writing(folder) as part:
-                    _decode_into(part, root, names, size, log, how)
+                    _decode_into(part, root, names, size, log, how, found)
                 found = _read(folder, len(names), size)
         assert found is not None, folder
     with suppress(OSError):  # of use: see _sweep
@@ -126,38 +129,65 @@ def _read(folder: Path, count: int, size: int) -> Decoded | None:
         return None
     if images.shape != (count, size, size, 3) or len(files) != count:
         return None
-    return Decoded(images, tuple(f[0] for f in files), tuple(f[1] for f in files), folder)
+    temporary = tuple(row for row, f in enumerate(files) if len(f) > 2 and f[2])  # older entries have two
+    return Decoded(images, tuple(f[0] for f in files), tuple(f[1] for f in files), folder, temporary)
+
+
+def _can_be_read_now(found: Decoded, root: Path, names: Sequence[str], how: How) -> bool:
+    """Whether a file of the entry that could not be read for once is another case by now."""
+    decode = decoder(how)
+    scratch = np.empty_like(found.images[:1])
+    return any(
+        _decode_row(scratch, 0, root / names[row], decode) != ("", found.reasons[row], True)
+        for row in found.temporary
+    )
 
 
 def _decode_into(
-    part: Path, root: Path, names: Sequence[str], size: int, log: Callable[[str], None], how: How
+    part: Path,
+    root: Path,
+    names: Sequence[str],
+    size: int,
+    log: Callable[[str], None],
+    how: How,
+    known: Decoded | None,
 ) -> None:
+    """A new entry at ``part``; of one that is ``known`` only the temporary rows are decoded again."""
     part.mkdir()
     decode = decoder(how)
     shape = (len(names), size, size, 3)
     images = _new(part / "images.npy", shape)
-
-    def one(row: int) -> tuple[str, str]:
-        try:
-            images[row] = decode(root / names[row], size)
-        except BadImageError as error:
-            return "", error.reason
-        return pixel_digest(images[row]), ""
-
-    files = []
+    rows: Sequence[int] = range(len(names))
+    files = [("", "", False)] * len(names)
+    if known is not None:
+        images[:] = known.images
+        rows = known.temporary
+        files = [(pixels, why, False) for pixels, why in zip(known.digests, known.reasons, strict=True)]
     start = told = time.monotonic()
     pool = ThreadPoolExecutor(_cores())  # Pillow lets go of the interpreter's lock while it decodes
     try:
-        for done, result in enumerate(pool.map(one, range(len(names)))):
-            files.append(result)
+        results = pool.map(lambda row: _decode_row(images, row, root / names[row], decode), rows)
+        for done, (row, result) in enumerate(zip(rows, results, strict=True), start=1):
+            files[row] = result
             if time.monotonic() - told > 10:
                 told = time.monotonic()
-                log(f"decoded {done + 1} of {len(names)} files")
+                log(f"decoded {done} of {len(rows)} files")
     finally:
         pool.shutdown(cancel_futures=True)
     images.flush()
-    log(f"decoded {len(names)} files to {size} x {size} in {time.monotonic() - start:.1f} s")
+    log(f"decoded {len(rows)} files to {size} x {size} in {time.monotonic() - start:.1f} s")
     (part / "files.json").write_text(json.dumps(files), encoding="utf-8")
+
+
+def _decode_row(
+    images: np.ndarray, row: int, path: Path, decode: Callable[[Path, int], np.ndarray]
+) -> tuple[str, str, bool]:
+    """What ``files.json`` has of a file: the digest of its pixels, why it is bad, whether that may pass."""
+    try:
+        images[row] = decode(path, images.shape[1])
+    except BadImageError as error:
+        return "", error.reason, error.temporary
+    return pixel_digest(images[row]), "", False
 
 
 def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -29,10 +29,15 @@ TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 
 class BadImageError(InputError):
-    """A file that is missing, truncated, or no image; ``reason`` is the line without the name."""
+    """A file that is missing, truncated, or no image.
 
-    def __init__(self, name: str, reason: str) -> None:
-        self.reason = reason
+    Attributes:
+        reason: the line without the name.
+        temporary: it lies with the system (the disk, a permission, memory), so that it may be read later.
+    """
+
+    def __init__(self, name: str, reason: str, temporary: bool = False) -> None:
+        self.reason, self.temporary = reason, temporary
         super().__init__(f"{name}: {reason}")
 
 
@@ -80,7 +85,10 @@ def opened(image: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise BadImageError(name, "not an image that Pillow can read") from error
     except OSError as error:
-        raise BadImageError(name, error.strerror or str(error)) from error
+        told = error.strerror or str(error)  # Pillow's own, as of a truncated file, have no number
+        raise BadImageError(name, told, temporary=error.errno is not None) from error
+    except MemoryError as error:
+        raise BadImageError(name, "not enough memory", temporary=True) from error
     except Exception as error:  # Pillow's plugins raise a dozen kinds on damaged files
         raise BadImageError(name, f"damaged image ({type(error).__name__}: {error})") from error
 

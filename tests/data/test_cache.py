@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from compress.data.cache import arranged, cache_root, decoded
 from compress.data.decode import decode
@@ -116,6 +119,69 @@ def test_an_entry_is_found_until_a_file_changes(make_folder: Make, cache: Path) 
     assert (found.images[2] == found.images[0]).all()
     decoded(root, names[:3], 16, lines.append)  # another list of files is another entry
     assert len(lines) == 3
+
+
+def unreadable(file: Path, error: BaseException) -> Callable[..., Any]:
+    """``Image.open`` on a disk that fails for one file."""
+    real = Image.open
+
+    def opening(source: Any, *args: Any, **options: Any) -> Any:
+        if source == file:
+            raise error
+        return real(source, *args, **options)
+
+    return opening
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_a_file_that_could_not_be_read_once_is_tried_again(
+    error: BaseException, reason: str, make_folder: Make, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder(train={"a": 4})
+    names = names_in(root)
+    lines: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", unreadable(root / names[2], error))
+        first = decoded(root, names, 16, lines.append)
+        assert first.reasons == ("", "", reason, "")
+        assert not first.images[2].any()
+        assert decoded(root, names, 16, lines.append).reasons == first.reasons
+        assert len(lines) == 1  # the others are not decoded anew because of it
+    second = decoded(root, names, 16, lines.append)
+    assert second.reasons == ("",) * 4
+    assert [line.split(" in ")[0] for line in lines] == [
+        "decoded 4 files to 16 x 16",
+        "decoded 1 files to 16 x 16",
+    ]
+    for row, name in enumerate(names):
+        assert (second.images[row] == decode(root / name, 16)).all()
+    assert [a == b for a, b in zip(first.digests, second.digests, strict=True)] == [True, True, False, True]
+    decoded(root, names, 16, lines.append)
+    assert len(lines) == 2
+    assert len(list(cache.glob("*/images.npy"))) == 1
+    assert not list(cache.glob(".part-*"))
+
+
+def test_a_damaged_file_is_not_tried_again(
+    make_folder: Make, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder(train={"a": 3})
+    names = names_in(root)
+    (root / names[0]).write_bytes((root / names[0]).read_bytes()[:-150])
+    (root / names[1]).write_text("no photo")
+    first = decoded(root, names, 16, quiet)
+    assert "truncated" in first.reasons[0]
+    asked: list[object] = []
+    monkeypatch.setattr(Image, "open", lambda *args, **options: asked.append(args))
+    assert decoded(root, names, 16, quiet).reasons == first.reasons
+    assert asked == []
 
 
 def test_entries_out_of_use_go_when_a_new_one_is_made(make_folder: Make, cache: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -118,7 +118,10 @@ class CropSpec(Spec):
     classes: Classes | Literal["categories"] = Field(
         CLASSES, description="The categories of each class; 'categories': each is a class of its own name."
     )
-    drop: tuple[str, ...] = Field(DROP, description="Categories to leave out.")
+    drop: tuple[str, ...] = Field(
+        DROP,
+        description="Categories to leave out; where classes is 'categories', none unless named here.",
+    )
     iou: float | None = Field(
         0.40, gt=0, le=1, description="Of two boxes of one image that overlap so far one goes; null: none."
     )
@@ -138,6 +141,14 @@ class CropSpec(Spec):
     max_bad: float = Field(
         0.01, ge=0, le=1, description="Part of the images that may be missing or unreadable."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_of_these_classes(cls, data: Any) -> Any:
+        """The default of ``drop`` belongs to the competition's classes, not to one for each category."""
+        if isinstance(data, Mapping) and data.get("classes") == "categories":
+            return {"drop": (), **data}
+        return data
 
     @field_validator("classes")
     @classmethod

@@ -37,6 +37,18 @@ def test_classes_as_they_are_called() -> None:
         spec.class_of(["a/b"])
 
 
+def test_a_class_for_each_category_drops_none_unless_told_to() -> None:
+    names = ["Glass", "Clothing", "Shoe", "Battery", "Cigarette", "UNKNOWN"]
+    spec = CropSpec(classes="categories")
+    assert spec.class_of(names) == {name: name for name in names}
+    assert spec.drop == ()
+    assert read_spec(CropSpec, parse("{}", "defaults"), ["classes=categories"]) == spec
+    assert CropSpec.model_validate(spec.canonical()) == spec
+    told = CropSpec(classes="categories", drop=("Shoe",))
+    assert told.class_of(names) == {name: None if name == "Shoe" else name for name in names}
+    assert CropSpec().drop == read_spec(CropSpec, RECIPES / "competition.yaml", ["classes=categories"]).drop
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from compress.data.bars import bar, cores
 from compress.data.crops.boxes import Boxes, Floats, rivals
 from compress.data.crops.coco import read_boxes
+from compress.data.crops.sources import drop_outdated
 from compress.data.crops.spec import CropSpec
 from compress.data.crops.table import Made, Row, write_table
 from compress.data.crops.write import Job, Outcome, cut
@@ -104,8 +105,9 @@ def make_crops(
 ) -> Made:
     """Cut every box of a COCO file that ``spec`` keeps out of its photo, into ``out``/SPLIT/CLASS/.
 
-    Again with the same settings it does what is missing: crops that are not there, are not whole, or are
-    older than their photo. ``manifest.csv`` lists every box, ``crops.json`` the settings.
+    Again with the same settings it does what is missing: crops that are not there, are not whole, are older
+    than their photo, or were cut from one of another size or time. ``manifest.csv`` lists every
+    box, ``crops.json`` the settings.
 
     Args:
         annotations: the COCO file.
@@ -132,6 +134,7 @@ def make_crops(
         with FileLock(out / ".crops.lock", timeout=0):
             _claim(out, annotations, spec)
             jobs = _jobs(plan, out)
+            drop_outdated(out, _photos(plan, jobs, images))
             made = _made(
                 plan, _run(jobs, plan, images, spec, workers, progress), out, len(jobs), spec.max_bad
             )
@@ -211,6 +214,13 @@ def _jobs(plan: Plan, out: Path) -> dict[int, list[Job]]:
         job = Job(row, (left, top, right, bottom), out / plan.files[row])
         jobs.setdefault(int(plan.boxes.photo[row]), []).append(job)
     return jobs
+
+
+def _photos(plan: Plan, jobs: dict[int, list[Job]], images: Path) -> Iterator[tuple[str, Path, list[Job]]]:
+    """Name, file and crops of each photo, in the photos' order."""
+    for photo, some in sorted(jobs.items()):
+        name = plan.boxes.photos[photo].name
+        yield name, images / name, some
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,43 @@ def test_a_photo_that_changed_is_cut_again_and_one_that_went_is_not_needed(tmp_p
     again = make_crops(path, photos, out, SPEC)
     assert again.wrote == 2
     assert again.rows == made.rows
+
+
+def test_crops_of_small_copies_are_cut_again_from_originals_that_are_older(tmp_path: Path) -> None:
+    path, small = write_set(tmp_path, PHOTOS)
+    out = tmp_path / "set"
+    first = make_crops(path, small, out, SPEC)
+    originals = tmp_path / "originals"
+    (originals / "batch").mkdir(parents=True)
+    for i in range(12):
+        photo = originals / f"batch/{i}.jpg"
+        scene().transpose(Image.Transpose.ROTATE_180).save(photo, quality=95)
+        os.utime(photo, (946_684_800, 946_684_800))  # 2000, as unpacked from an archive
+    (originals / "batch/7.jpg").unlink()  # not unpacked yet: its crops stay
+    again = make_crops(path, originals, out, SPEC)
+    assert again.wrote == 22
+    assert again.rows == first.rows
+    fresh = make_crops(path, originals, tmp_path / "fresh", SPEC)
+    made, expected = tree(out), tree(tmp_path / "fresh")
+    assert all(made[row.file] == expected[row.file] for row in fresh.rows if row.file)
+    assert make_crops(path, originals, out, SPEC).wrote == 0
+    shutil.copy2(originals / "batch/3.jpg", originals / "batch/7.jpg")
+    assert make_crops(path, originals, out, SPEC).wrote == 2
+
+
+def test_a_set_of_an_older_version_does_not_say_what_it_was_cut_from(tmp_path: Path) -> None:
+    path, photos = write_set(tmp_path, PHOTOS)
+    out = tmp_path / "set"
+    make_crops(path, photos, out, SPEC)
+    (out / ".crops.photos.json").unlink()
+    for photo in photos.rglob("*.jpg"):
+        os.utime(photo, (946_684_800, 946_684_800))
+    assert make_crops(path, photos, out, SPEC).wrote == 0
+    os.utime(photos / "batch/3.jpg", (978_307_200, 978_307_200))  # known from now on
+    assert make_crops(path, photos, out, SPEC).wrote == 2
+    (out / ".crops.photos.json").write_text("[")
+    with pytest.raises(InputError, match=r"photos\.json: damaged; delete the folder"):
+        make_crops(path, photos, out, SPEC)
 
 
 def test_what_lies_there_is_what_the_manifest_lists_when_a_photo_is_damaged_later(tmp_path: Path) -> None:

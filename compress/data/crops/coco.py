@@ -25,8 +25,8 @@ def read_boxes(path: Path) -> Boxes:
     Raises:
         InputError: no such file, not JSON, not COCO (no images, annotations or categories); a line for each
             kind of fault: entries that are no mappings; ids that are no whole numbers, refer to nothing, or
-            (of images and categories) are given twice; an image without a name below the photos' folder,
-            width or height; a category without a name, or with that of another.
+            (of images and categories) are given twice; an image without a name below the photos' folder, with
+            that of another, without width or height; a category without a name, or with that of another.
     """
     data = _dataset(path)
     images, annotations, categories = (data[key] for key in _LISTS)
@@ -88,6 +88,9 @@ def _faults(data: dict[str, Any]) -> Iterator[str]:
     if odd := [str(c["id"]) for c in categories if c.get("name") in (None, "")]:
         yield f"categories without a name: {few(odd)}"
     yield from _twice("image ids", [i["id"] for i in images])
+    # One photo under two ids would be dealt to two splits.
+    names = [name for image in images if isinstance(name := image.get("file_name"), str)]
+    yield from _twice("image file_names", [Path(name).as_posix() for name in names if name])
     yield from _twice("category ids", [c["id"] for c in categories])
     yield from _twice(
         "category names", [str(c["name"]) for c in categories if c.get("name") not in (None, "")]

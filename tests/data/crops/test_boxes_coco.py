@@ -70,6 +70,10 @@ def test_nothing_annotated(tmp_path: Path) -> None:
         ({"images": [{"id": 3, "width": 4, "height": 4}]}, "image 3 has no file_name"),
         ({"images": coco()["images"] * 2}, "image ids given more than once: 7, 3"),
         (
+            {"images": [*coco()["images"], {"id": 9, "file_name": "./3.jpg", "width": 10, "height": 10}]},
+            "image file_names given more than once: 3.jpg",
+        ),
+        (
             {"categories": [{"id": 1, "name": "a"}]},
             "1 annotations have an unknown category_id: 5 (annotation 2)",
         ),

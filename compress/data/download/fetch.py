@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from compress.data.bars import bar
 from compress.data.download.http import DownloadError, Remote, get, get_all, session, there
 from compress.data.download.unzip import unpack
 from compress.data.notes import few
+from compress.data.scan import litter
 from compress.errors import CompressError, InputError
 
 
@@ -62,6 +64,7 @@ TRASHNET = Source(
     42_834_870,
 )
 SIZES = ("original", "640")
+SETTINGS = "download.json"
 
 
 def fetch(
@@ -75,7 +78,8 @@ def fetch(
 ) -> Iterator[str]:
     """Get a data set; yields lines to show, the licences before the first byte is fetched.
 
-    Again, it gets what is missing.
+    Again, it gets what is missing. ``download.json`` in the folder says what was asked for, so that photos of
+    another size or source do not count as had.
 
     Args:
         name: taco or trashnet.
@@ -85,7 +89,8 @@ def fetch(
         progress: draw a bar on stderr.
 
     Raises:
-        InputError: no such data set or size, or a source that is not what it should be.
+        InputError: no such data set or size, a source that is not what it should be, or a folder that holds
+            what was asked for otherwise.
         CompressError: something could not be had; what came stays, and the same call goes on from there.
     """
     found = {"taco": TACO, "trashnet": TRASHNET}.get(name)
@@ -94,6 +99,7 @@ def fetch(
     if size not in SIZES or (size != "original" and name != "taco"):
         raise InputError(f"--size: found {size!r}; must be {' or '.join(SIZES)}, and only taco has two")
     folder = out or Path(found.out)
+    _claim(folder, {"name": name, "size": size, "source": _lasting(source)})
     yield from found.licence
     file = _own_file(found, folder, source, progress)
     if name == "taco":
@@ -102,12 +108,55 @@ def fetch(
         yield from unpack(file, folder, ours=source is None or "://" in source)
 
 
+def _lasting(source: str | None) -> str | None:
+    """A source as it is written down: an address as it is, a file by its whole path."""
+    if source is None or "://" in source:
+        return source
+    if not Path(source).is_file():
+        raise InputError(f"--source {source}: no such file, and no address (https://...)")
+    return str(Path(source).resolve())
+
+
+def _claim(folder: Path, now: dict[str, str | None]) -> None:
+    """Write down what is asked for, or see that ``folder`` holds what was asked for in the same way.
+
+    What fills a folder without such a file, as older versions made them, nobody can tell: it stays without.
+    """
+    path = folder / SETTINGS
+    filled = folder.is_dir() and any(p.name != SETTINGS and not litter(p.name) for p in folder.iterdir())
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if filled:
+            return
+        before = {}
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        raise InputError(f"{path}: damaged; name another folder")
+    odd = [key for key in now if before.get(key) != now[key]]
+    if odd and filled:
+        held, wanted = (", ".join(_said(key, asked.get(key)) for key in odd) for asked in (before, now))
+        told = f"{folder}: fetched with {held}, now asked for with {wanted}"
+        raise InputError(f"{told}; name another folder")
+    if odd:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = folder / f".{SETTINGS}.part"
+        scratch.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+        os.replace(scratch, path)
+
+
+def _said(key: str, value: object) -> str:
+    """One setting as it is given to the command."""
+    if key == "name":
+        return str(value)
+    return f"--{key} {value}" if value else f"no --{key}"
+
+
 def _own_file(found: Source, folder: Path, source: str | None, progress: bool) -> Path:
     """The annotation file or zip: in ``folder``, or where ``source`` says that it lies."""
     remote = Remote(found.url, folder / found.file, found.sha256, found.size)
     if source is not None and "://" not in source:
-        if not Path(source).is_file():
-            raise InputError(f"--source {source}: no such file, and no address (https://...)")
         return Path(source)
     if source is not None:  # nothing is known of what lies there
         remote = Remote(source, folder / (PurePosixPath(urlsplit(source).path).name or found.file))

@@ -164,12 +164,14 @@ def get(session: Session, file: Remote, step: Callable[[int], None] = lambda n: 
 
 def there(file: Remote) -> bool:
     """Whether the file is in its place and is what its source publishes."""
-    return file.path.is_file() and file.path.stat().st_size > 0 and not wrong(file.path, file)
+    return file.path.is_file() and not wrong(file.path, file)
 
 
 def wrong(path: Path, file: Remote) -> str:
     """What is wrong with the bytes at ``path``; "" when nothing is known to be."""
     size = path.stat().st_size
+    if not size:
+        return "the server sent an empty file"
     if file.size is not None and size != file.size:
         return f"{size} bytes came, its source says {file.size}"
     if file.sha256 is not None:

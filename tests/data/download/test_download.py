@@ -151,6 +151,15 @@ def test_lost_photos_are_told_from_photos(server: Server, tmp_path: Path) -> Non
     assert steps == [1] * 5
 
 
+def test_an_empty_answer_is_no_photo(server: Server, tmp_path: Path) -> None:
+    server.pages["/empty.jpg"] = Page(b"")
+    file = Remote(f"{server.url}/empty.jpg", tmp_path / "empty.jpg", photo=True)
+    assert get_all([file], 1) == {file.path: "the server sent an empty file"}
+    assert list(tmp_path.iterdir()) == []
+    server.pages["/empty.jpg"] = Page(CONTENT)
+    assert get_all([file], 1) == {}
+
+
 def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_RETRIES", 0)
     with serving({}) as gone:
@@ -207,6 +216,67 @@ def test_taco_s_small_copies_and_a_file_of_one_s_own(server: Server, tmp_path: P
         list(fetch("taco", tmp_path / "new", source=str(own), size="640"))
     read = {p.name: p.read_bytes() for p in (tmp_path / "new/batch_1").iterdir()}
     assert read == {"0.jpg": b"original 0", "1.jpg": b"small 1", "2.jpg": b"original 2"}
+
+
+def test_another_size_needs_another_folder(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "mine.json"
+    own.write_bytes(taco(server))
+    lost = server.pages.pop("/0_o.png")  # so that the run breaks off
+    args = ["data", "download", "taco", str(tmp_path / "new"), "--source", str(own)]
+    assert main([*args, "--size", "640"]) == 1
+    server.pages["/0_o.png"] = lost
+    capsys.readouterr()
+    asked = {path: len(ranges) for path, ranges in server.asked.items()}
+    assert main(args) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/new: fetched with --size 640, now asked for with --size original; name another folder\n"
+    )
+    assert {path: len(ranges) for path, ranges in server.asked.items()} == asked
+    assert main([*args, "--size", "640"]) == 0
+    read = {p.name: p.read_bytes() for p in (tmp_path / "new/batch_1").iterdir()}
+    assert read["1.jpg"] == b"small 1"
+    assert len(read) == 4
+    args[3] = str(tmp_path / "originals")
+    assert main(args) == 0
+    assert (tmp_path / "originals/batch_1/1.jpg").read_bytes() == b"original 1"
+
+
+def test_another_source_needs_another_folder(server: Server, tmp_path: Path) -> None:
+    first, other = f"{server.url}/annotations.json", f"{server.url}/other/annotations.json"
+    server.pages["/annotations.json"] = Page(taco(server), kind="application/json")
+    server.pages["/other/annotations.json"] = server.pages["/annotations.json"]
+    list(fetch("taco", tmp_path / "new", source=first))
+    with pytest.raises(
+        InputError, match=f"new: fetched with --source {first}, now asked for with --source {other}; name"
+    ):
+        list(fetch("taco", tmp_path / "new", source=other))
+    with pytest.raises(InputError, match="now asked for with no --source; name another"):
+        list(fetch("taco", tmp_path / "new"))
+    archive(tmp_path / "small.zip")
+    with pytest.raises(
+        InputError, match=r"fetched with taco, --source .*, now asked for with trashnet, --source .*small"
+    ):
+        list(fetch("trashnet", tmp_path / "new", source=str(tmp_path / "small.zip")))
+    assert not server.asked["/other/annotations.json"]
+    (tmp_path / "new/download.json").write_text("[]")
+    with pytest.raises(InputError, match=r"download\.json: damaged; name another folder"):
+        list(fetch("taco", tmp_path / "new", source=first))
+
+
+def test_folders_of_older_versions_and_those_without_a_file_yet_are_as_before(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.json").write_text("[]")
+    with pytest.raises(InputError, match="not TACO's annotation file"):
+        list(fetch("taco", tmp_path / "new", source=str(tmp_path / "odd.json")))
+    own = tmp_path / "mine.json"
+    own.write_bytes(taco(server))
+    list(fetch("taco", tmp_path / "new", source=str(own)))  # nothing had come of the wrong file
+    (tmp_path / "new/download.json").unlink()
+    list(fetch("taco", tmp_path / "new", source=str(own), size="640"))
+    assert not (tmp_path / "new/download.json").exists()
 
 
 def test_licences_named_by_their_id(server: Server, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compress import yamlio
+from compress.data.competition import start_of
 from compress.errors import InputError
 from compress.explain import Problem, validate
-from compress.overrides import Override, apply_overrides, parse_override
+from compress.overrides import Absent, Override, apply_overrides, parse_override
 from compress.spec import Spec
 from compress.spectree import at, children, spec_at, step
 from compress.yamlio import KeyPath, Located, show
@@ -131,16 +132,27 @@ def _overridden(
     spec: type[Spec], data: dict[str, Any], texts: Sequence[str]
 ) -> tuple[dict[str, Any], list[Override], list[str]]:
     """``data`` with the overrides that can be applied, those, and what is wrong with the others."""
-    applied: list[Override] = []
-    problems: list[str] = []
+    whole = _applied(data, texts, lambda here, path: {})[0]  # whatever order they are given in
 
     def absent(here: dict[str, Any], path: KeyPath) -> dict[str, Any]:
-        """A section that is not in the file starts as the kind it has by default."""
+        """A section that is not in the file starts as what the data's own file says, else as the kind it has
+        by default."""
+        said = None if at(whole, (*path, "kind")) else start_of(whole, path)
+        if said is not None:
+            return said
         owner = spec_at(spec, here, path[:-1])
         field = owner.model_fields.get(str(path[-1])) if owner else None
         default = field.get_default(call_default_factory=True, validated_data={}) if field else None
         return {"kind": default.kind} if isinstance(default, Spec) and hasattr(default, "kind") else {}
 
+    return _applied(data, texts, absent)
+
+
+def _applied(
+    data: dict[str, Any], texts: Sequence[str], absent: Absent
+) -> tuple[dict[str, Any], list[Override], list[str]]:
+    applied: list[Override] = []
+    problems: list[str] = []
     for text in texts:
         try:
             override = parse_override(text)

@@ -89,11 +89,16 @@ class CompetitionFile(Spec):
             "batch_size": self.BATCH_SIZE,
             "lr": self.INIT_LR,
             "precision": None if self.FP16 is None else "auto" if self.FP16 else "fp32",
-            "augment": self._augment(),
+            "augment": self.augment(),
         }
         return {key: value for key, value in said.items() if value is not None}
 
-    def _augment(self) -> dict[str, Any] | None:
+    def augment(self) -> dict[str, Any] | None:
+        """The recipe's policy of AUG_TRAIN, None without one.
+
+        Raises:
+            InputError: one of somebody's own.
+        """
         if self.AUG_TRAIN is None:
             return None
         if self.AUG_TRAIN == "randaugment_train":
@@ -150,27 +155,42 @@ class CompetitionData(FolderData):
         return super().check()
 
 
+def start_of(recipe: Mapping[str, Any], section: tuple[str | int, ...]) -> dict[str, Any] | None:
+    """What a section starts as that a recipe does not give, so that where one value is changed the others are
+    those of the competition's data file; None where that says nothing of it.
+
+    It starts empty for an AUG_TRAIN of somebody's own: a kind must be given.
+    """
+    path = _path_in(recipe)
+    if section != ("train", "augment") or path is None:
+        return None
+    try:
+        file = CompetitionFile.read(path)
+    except InputError:  # the data says what is wrong with it
+        return None
+    try:
+        return file.augment()
+    except InputError:
+        return {}
+
+
 def with_training(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's parts, with what the competition's data file says of training where ``train`` says nothing.
 
     Raises:
         ValidationError: an AUG_TRAIN of somebody's own, and no ``train.augment``.
     """
-    data, train = recipe.get("data"), recipe.get("train")
-    if isinstance(data, CompetitionData):
-        path: Any = data.path
-    else:
-        path = data.get("path") if isinstance(data, Mapping) and data.get("kind") == "competition" else None
+    path, train = _path_in(recipe), recipe.get("train")
     if isinstance(train, Spec):
         given: dict[str, Any] = {name: getattr(train, name) for name in train.model_fields_set}
     elif train is None or isinstance(train, Mapping):
         given = dict(train or {})
     else:
         return dict(recipe)
-    if not isinstance(path, str | Path):
+    if path is None:
         return dict(recipe)
     try:
-        file = CompetitionFile.read(Path(path))
+        file = CompetitionFile.read(path)
     except InputError:  # the data says what is wrong with it
         return dict(recipe)
     if "augment" in given:
@@ -180,6 +200,15 @@ def with_training(recipe: Mapping[str, Any]) -> dict[str, Any]:
     except InputError as error:
         line = yamlio.read_located(path).line_of(("AUG_TRAIN",))
         raise _at("Recipe", ("data", "path"), path, error, f"{path}:{line}: ") from error
+
+
+def _path_in(recipe: Mapping[str, Any]) -> Path | None:
+    """The competition's data file that a recipe names, None when it names none."""
+    data = recipe.get("data")
+    if isinstance(data, CompetitionData):
+        return data.path
+    path = data.get("path") if isinstance(data, Mapping) and data.get("kind") == "competition" else None
+    return Path(path) if isinstance(path, str | Path) else None
 
 
 def _at(title: str, where: tuple[str, ...], found: Any, error: InputError, name: str = "") -> ValidationError:

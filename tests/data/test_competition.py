@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from compress.data.augment import CompetitionAugment, FlipCrop, NoAugment
+from compress.data.augment import Augment, CompetitionAugment, FlipCrop, NoAugment, TrivialAugment
 from compress.data.competition import CompetitionData, CompetitionFile
 from compress.data.folder import Group
 from compress.errors import InputError
@@ -148,6 +148,32 @@ def test_values_we_cannot_follow(change: tuple[str, str], said: str) -> None:
 def test_a_policy_of_one_s_own_gives_way_to_the_recipe_s() -> None:
     Path("taco.yaml").write_text(FILE.replace("randaugment_train", "my_policy"))
     assert recipe("train.augment={kind: trivial}").train.epochs == 300
+
+
+@pytest.mark.parametrize(
+    ("overrides", "want"),
+    [
+        (["train.augment.flip=0"], CompetitionAugment(n_select=3, level=None, flip=0)),
+        (
+            ["train.augment.flip=0", "train.augment.cutout=0.1"],
+            CompetitionAugment(n_select=3, level=None, flip=0, cutout=0.1),
+        ),
+        (["train.augment.flip=0", "data.path=other.yaml"], FlipCrop(min_area=0.08, flip=0)),
+        (["train.augment.flip=0", "data={kind: digits}"], FlipCrop(flip=0)),
+        (["train.augment.kind=trivial", "train.augment.flip=0"], TrivialAugment(flip=0)),
+        (["train.augment.flip=0", "train.augment.kind=trivial"], TrivialAugment(flip=0)),
+        (["train.augment.kind=competition", "train.augment.flip=0"], CompetitionAugment(flip=0)),
+    ],
+)
+def test_one_value_of_the_policy_changes_no_other(overrides: list[str], want: Augment) -> None:
+    Path("other.yaml").write_text("DATA_PATH: photos\nAUG_TRAIN: simple_augment_train\n")
+    assert recipe(*overrides).train.augment == want
+
+
+def test_one_value_of_a_policy_of_one_s_own_needs_a_kind() -> None:
+    Path("taco.yaml").write_text(FILE.replace("randaugment_train", "my_policy"))
+    (line,) = problems("train.augment.flip=0")
+    assert line.startswith("--set train.augment.flip=0: train.augment.kind: required key is missing: none, ")
 
 
 def test_no_file() -> None:

@@ -80,6 +80,9 @@ def problems(tree: Tree) -> list[str]:
         found = f"only the class {tree.labels[0]!r}" if tree.labels else "no class folder"
         lines.append(f"{root / 'train'} has {found}: give two or more, as train/CLASS/photo.jpg")
     for split, classes in tree.files.items():
+        if tree.labels and not classes:
+            remove = " or remove the folder" if split == "val" else ""
+            lines.append(f"{root / split} has no photos: add some, as {split}/CLASS/photo.jpg{remove}")
         for label, names in classes.items():
             if label not in tree.labels:
                 lines.append(

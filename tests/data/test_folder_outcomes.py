@@ -48,6 +48,17 @@ def test_fewer_than_two_classes(make_folder: Make, tmp_path: Path) -> None:
     assert "no class folder" in refused(tmp_path / "two")
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_empty_split(make_folder: Make, split: str) -> None:
+    root = make_folder(**{**TWO, split: {}})
+    (root / split).mkdir(exist_ok=True)
+    (root / split / "notes.txt").write_text("stray files are no photos of a class")
+    line = refused(root)
+    assert line.startswith(f"{root / split} has no photos: add some, as {split}/CLASS/photo.jpg")
+    assert line.endswith("or remove the folder") == (split == "val")
+    assert not list(root.parent.glob("cache/*"))  # nothing was decoded for it
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_empty_class(make_folder: Make, split: str) -> None:
     root = make_folder(**TWO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def unpack(path: Path, folder: Path, *, ours: bool = False) -> Iterator[str]:
                     scratch = file.with_name(f".{file.name}.part")
                     scratch.write_bytes(archive.read(info))  # checks its CRC
                     os.replace(scratch, file)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if ours:
             raise CompressError(f"{path}: damaged ({error}); delete it and run again") from error
         fault = f"damaged ({error})" if zipfile.is_zipfile(path) else "not a zip"

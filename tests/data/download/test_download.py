@@ -311,10 +311,10 @@ def test_other_wrong_input(server: Server, tmp_path: Path) -> None:
             list(fetch(out=tmp_path / "new", **options))
 
 
-def archive(path: Path) -> dict[str, int]:
+def archive(path: Path, compression: int = zipfile.ZIP_STORED) -> dict[str, int]:
     """TrashNet's layout in small, with what macOS adds."""
     numbers = {"glass": 37, "trash": 23}
-    with zipfile.ZipFile(path, "w") as out:
+    with zipfile.ZipFile(path, "w", compression) as out:
         for label, count in numbers.items():
             for n in range(1, count + 1):
                 buffer = io.BytesIO()
@@ -371,6 +371,22 @@ def test_another_zip_than_trashnet_s_is_refused(server: Server, tmp_path: Path) 
     with pytest.raises(CompressError, match=r"damaged .*; delete it and run again") as caught:
         list(fetch("trashnet", tmp_path / "got", source=f"{server.url}/bad.zip"))
     assert not isinstance(caught.value, InputError)  # what we fetched is not the user's mistake
+
+
+def test_a_compressed_zip_that_is_damaged_is_told_as_one(server: Server, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.zip"
+    archive(bad, zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(bad) as whole:
+        member = whole.getinfo("dataset-resized/glass/glass12.jpg")
+    data = bytearray(bad.read_bytes())
+    data[member.header_offset + 30 + len(member.filename)] = 0xFF  # no such kind of deflated block
+    bad.write_bytes(data)
+    with pytest.raises(InputError, match=r"bad\.zip: damaged \(.*decompressing.*\); give TrashNet's zip"):
+        list(fetch("trashnet", tmp_path / "set", source=str(bad)))
+    server.pages["/bad.zip"] = Page(bytes(data), kind="application/zip")
+    with pytest.raises(CompressError, match=r"damaged .*; delete it and run again") as caught:
+        list(fetch("trashnet", tmp_path / "got", source=f"{server.url}/bad.zip"))
+    assert not isinstance(caught.value, InputError)
 
 
 def test_the_annotation_file_at_hand_is_the_one_that_is_named(shared_data: Path) -> None:

@@ -44,7 +44,6 @@ def scores(
         "lamp": lambda: tp.importance.LAMPImportance(p=2),
         "group_taylor": lambda: tp.importance.GroupTaylorImportance(),
     }
-    importance = makers[kind]()
     probe = copy.deepcopy(module).eval()
     if kind == "group_taylor":
         fill_gradients(probe, batches())
@@ -52,12 +51,22 @@ def scores(
     with dependency_graph(probe, example) as graph:
         for group in groups:
             tied = full_group(graph, probe.get_submodule(group.name))
-            if kind != "group_taylor":
+            importance = makers[kind]()
+            if kind == "group_taylor":
+                _size_by_root(importance, group.width)
+            else:
                 _count_depthwise(tied)
             score = importance(tied)
             # A group that is dead (all scores 0) has mean 0: its channels are the first to go.
             found[group.name] = torch.nan_to_num(score.detach()).view(group.blocks, -1).mean(0)
     return found
+
+
+def _size_by_root(importance: Any, width: int) -> None:
+    """Let torch-pruning add up one score a channel: it makes as many as the first layer that counts has, and
+    where a depthwise convolution, which does not, leads a group, that may be a flattened map's."""
+    reduce = importance._reduce
+    importance._reduce = lambda found, at: reduce([torch.zeros(width), *found], [list(range(width)), *at])
 
 
 def _count_depthwise(tied: Any) -> None:
